@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The monitor's commands; kernel/commands.c has the table. Those that print data take --json and then print one
+ * JSON object on one line.
+ */
+#ifndef KERNEL_COMMANDS_H
+#define KERNEL_COMMANDS_H
+
+#include <mm/types.h>
+
+bool command_map(int argc, char **argv);
+bool command_nodes(int argc, char **argv);
+bool command_zones(int argc, char **argv);
+bool command_frames(int argc, char **argv);
+bool command_cpus(int argc, char **argv);
+bool command_layout(int argc, char **argv);
+bool command_stat(int argc, char **argv);
+bool command_why(int argc, char **argv);
+bool command_alloc(int argc, char **argv);
+bool command_free(int argc, char **argv);
+bool command_fault(int argc, char **argv);
+bool command_bench(int argc, char **argv);
+bool command_selftest(int argc, char **argv);
+
+/* Commands that take nothing but --json: true and *json set, or a complaint and false. */
+bool only_json(int argc, char **argv, bool *json);
+
+/* Prints usage of argv[0]'s command; always false, for `return usage(argv)`. */
+bool usage(char **argv);
+
+#endif

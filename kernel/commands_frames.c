@@ -1,0 +1,236 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Commands of the frame allocator: zones, frames, stat, alloc, free, bench.
+ */
+#include "commands.h"
+
+#include <arch/hal.h>
+#include <kernel/address_space.h>
+#include <kernel/console.h>
+#include <kernel/cpus.h>
+#include <kernel/early.h>
+#include <kernel/text.h>
+#include <mm/frame.h>
+#include <mm/port.h>
+#include <string.h>
+
+typedef unsigned long long ull;
+
+static const char *separator(unsigned index)
+{
+    return index == 0 ? "" : ",";
+}
+
+static uint32_t node_id(uint16_t node)
+{
+    return machine.topo.node[node].id;
+}
+
+/* ---- zones -------------------------------------------------------------------------------------------- */
+
+static void print_zone(unsigned index, bool json)
+{
+    struct frame_zone_info info;
+    struct frame_zone_stats stats;
+    struct size_text managed, free, largest;
+    frame_zone_info(index, &info);
+    frame_zone_stats(index, &stats);
+    ull start = paddr_of(info.start).v, end = paddr_of(info.end).v;
+    if (json)
+        kprintf("%s{\"node\":%u,\"zone\":\"%s\",\"start\":\"%#llx\",\"end\":\"%#llx\",\"managed\":%llu,\"free\":%llu,"
+                "\"largest_run\":%llu}",
+                separator(index), node_id(info.node), zone_name(info.kind), start, end, (ull)stats.managed,
+                (ull)stats.free, (ull)stats.largest_run);
+    else
+        kprintf("  %4u  %-8s %#014llx - %#014llx %10s %10s %10s %6llu/%llu\n", node_id(info.node),
+                zone_name(info.kind), start, end, size_text(&managed, stats.managed * FRAME_SIZE),
+                size_text(&free, stats.free * FRAME_SIZE), size_text(&largest, stats.largest_run * FRAME_SIZE),
+                (ull)stats.whole_chunks, (ull)stats.chunks);
+}
+
+bool command_zones(int argc, char **argv)
+{
+    bool json;
+    if (!only_json(argc, argv, &json))
+        return false;
+    if (json)
+        kprintf("{\"zones\":[");
+    else
+        kprintf("  %4s  %-8s %-31s %10s %10s %10s %s\n", "node", "zone", "span", "managed", "free", "largest",
+                "2M blocks");
+    for (unsigned i = 0; i < frame_zone_count(); i++)
+        print_zone(i, json);
+    if (json)
+        kprintf("]}\n");
+    return true;
+}
+
+/* ---- frames ------------------------------------------------------------------------------------------- */
+
+bool command_frames(int argc, char **argv)
+{
+    bool json;
+    if (!only_json(argc, argv, &json))
+        return false;
+    kprintf(json ? "{\"zones\":[" : "  free blocks by order (0 = 4 KiB, 9 = 2 MiB, 18 = 1 GiB, 20 = 4 GiB)\n");
+    for (unsigned zone = 0; zone < frame_zone_count(); zone++) {
+        struct frame_zone_info info;
+        struct frame_zone_stats stats;
+        frame_zone_info(zone, &info);
+        frame_zone_stats(zone, &stats);
+        if (json)
+            kprintf("%s{\"node\":%u,\"zone\":\"%s\",\"free_blocks\":[", separator(zone), node_id(info.node),
+                    zone_name(info.kind));
+        else
+            kprintf("  node %u %s:", node_id(info.node), zone_name(info.kind));
+        for (unsigned order = 0; order < FRAME_ORDERS; order++) {
+            if (json)
+                kprintf("%s%llu", separator(order), (ull)stats.free_blocks[order]);
+            else if (stats.free_blocks[order] > 0)
+                kprintf(" %u:%llu", order, (ull)stats.free_blocks[order]);
+        }
+        kprintf(json ? "]}" : "\n");
+    }
+    if (json)
+        kprintf("]}\n");
+    return true;
+}
+
+/* ---- stat --------------------------------------------------------------------------------------------- */
+
+bool command_stat(int argc, char **argv)
+{
+    bool json;
+    if (!only_json(argc, argv, &json))
+        return false;
+    uint64_t allocs = 0, frees = 0, failures = 0;
+    for (unsigned i = 0; i < frame_zone_count(); i++) {
+        struct frame_zone_stats stats;
+        frame_zone_stats(i, &stats);
+        allocs += stats.allocs;
+        frees += stats.frees;
+        failures += stats.failures;
+    }
+    uint64_t managed = frame_managed(), free = frame_free_count();
+    kprintf(json ? "{\"managed\":%llu,\"free\":%llu,\"used\":%llu,\"allocs\":%llu,\"frees\":%llu,\"failures\":%llu,"
+                   "\"metadata_bytes\":%llu,\"table_bytes\":%llu,\"uptime_ms\":%llu}\n"
+                 : "  frames    %llu managed = %llu free + %llu used\n"
+                   "  calls     %llu allocations, %llu frees, %llu failures\n"
+                   "  metadata  %llu bytes of allocator, %llu bytes of page tables\n"
+                   "  uptime    %llu ms\n",
+            (ull)managed, (ull)free, (ull)(managed - free), (ull)allocs, (ull)frees, (ull)failures,
+            (ull)frame_metadata_bytes(), (ull)vm_table_bytes(), (ull)(hal_time_ns() / 1000000));
+    return true;
+}
+
+/* ---- alloc, free -------------------------------------------------------------------------------------- */
+
+static bool set_zone(const char *name, struct frame_request *request)
+{
+    for (zone_kind_t kind = 0; kind < ZONE_KINDS; kind++) {
+        if (strcasecmp(name, zone_name(kind)) == 0) {
+            request->zone = kind;
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool set_node(uint64_t id, struct frame_request *request)
+{
+    for (unsigned i = 0; i < machine.topo.node_count; i++) {
+        if (machine.topo.node[i].id == id) {
+            request->node = (uint16_t)i;
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool set_word(char *word, struct frame_request *request)
+{
+    uint64_t value = 0;
+    char *text = strchr(word, '=');
+    if (text == NULL) {
+        request->flags |= FRAME_ZEROED;
+        return strcmp(word, "zeroed") == 0;
+    }
+    *text++ = '\0';
+    if (strcmp(word, "zone") == 0)
+        return set_zone(text, request);
+    if (!parse_size(text, &value))
+        return false;
+    if (strcmp(word, "node") == 0)
+        return set_node(value, request);
+    if (strcmp(word, "align") == 0)
+        request->align = value;
+    else if (strcmp(word, "below") == 0)
+        request->limit = value;
+    else if (strcmp(word, "at") == 0) {
+        request->at = pfn_of(paddr(value));
+        request->flags |= FRAME_AT;
+    } else
+        return false;
+    return true;
+}
+
+bool command_alloc(int argc, char **argv)
+{
+    struct frame_request request = {.node = FRAME_NODE_ANY, .zone = ZONE_NORMAL};
+    if (argc < 2 || !parse_size(argv[1], &request.count))
+        return usage(argv);
+    for (int i = 2; i < argc; i++)
+        if (!set_word(argv[i], &request))
+            return usage(argv);
+    pfn_t first;
+    status_t status = frame_alloc(&request, &first);
+    if (status != OK) {
+        kprintf("  not allocated: %s\n", status_name(status));
+        return false;
+    }
+    kprintf("  %llu frames at %#llx\n", (ull)request.count, (ull)paddr_of(first).v);
+    return true;
+}
+
+bool command_free(int argc, char **argv)
+{
+    uint64_t address, count;
+    if (argc != 3 || !parse_size(argv[1], &address) || !parse_size(argv[2], &count) ||
+        !is_aligned(address, FRAME_SIZE))
+        return usage(argv);
+    status_t status = frame_free(pfn_of(paddr(address)), count);
+    if (status != OK)
+        kprintf("  not freed: %s\n", status_name(status));
+    return status == OK;
+}
+
+/* ---- bench -------------------------------------------------------------------------------------------- */
+
+#define BENCH_ROUNDS 1000u
+
+/* Instructions per alloc and free pair of `count` frames, or 0 if there is no memory for one. */
+static uint64_t pair_cost(uint64_t count)
+{
+    struct frame_request request = {.count = count, .node = FRAME_NODE_ANY, .zone = ZONE_NORMAL};
+    pfn_t first;
+    uint64_t start = hal_instructions();
+    for (unsigned i = 0; i < BENCH_ROUNDS; i++)
+        if (frame_alloc(&request, &first) != OK || frame_free(first, count) != OK)
+            return 0;
+    return (hal_instructions() - start) / BENCH_ROUNDS;
+}
+
+bool command_bench(int argc, char **argv)
+{
+    static const uint64_t counts[] = {1, 8, 64, 511, 512, 513, 1024};
+    if (argc != 1)
+        return usage(argv);
+    if (hal_instructions() == 0) {
+        kprintf("  this machine does not count instructions\n");
+        return true;
+    }
+    kprintf("  instructions for an allocation and its free (exact only under -icount shift=0)\n");
+    for (unsigned i = 0; i < ARRAY_LEN(counts); i++)
+        kprintf("  %5llu frames  %6llu\n", (ull)counts[i], (ull)pair_cost(counts[i]));
+    return true;
+}

@@ -1,0 +1,240 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Commands that show the machine: map, nodes, cpus, layout, why.
+ */
+#include "commands.h"
+
+#include <arch/hal.h>
+#include <kernel/console.h>
+#include <kernel/cpus.h>
+#include <kernel/address_space.h>
+#include <kernel/early.h>
+#include <kernel/text.h>
+#include <mm/frame.h>
+#include <stdio.h>
+
+typedef unsigned long long ull;
+
+static const char *separator(unsigned index)
+{
+    return index == 0 ? "" : ",";
+}
+
+static uint32_t node_id(uint16_t node)
+{
+    return node == NODE_NONE ? 0 : machine.topo.node[node].id;
+}
+
+/* ---- map ---------------------------------------------------------------------------------------------- */
+
+#define BAR_WIDTH 64
+#define BAR_GAP 2 /* columns that a hole of any size takes */
+
+static char bar_symbol(mem_type_t type)
+{
+    switch (type) {
+    case MEM_USABLE: return '.';
+    case MEM_KERNEL: return 'K';
+    case MEM_EARLY: return 'M';
+    case MEM_BOOT_RECLAIM: case MEM_ACPI_RECLAIM: case MEM_MODULE: return 'b';
+    default: return '#';
+    }
+}
+
+/* RAM as one line of text, holes left out: each column shows the weightiest thing in it. */
+static void print_bar(const struct memmap *map)
+{
+    uint64_t total = 0, done = 0;
+    for (unsigned i = 0; i < map->region_count; i++)
+        if (map->region[i].type != MEM_MMIO)
+            total += map->region[i].end.v - map->region[i].start.v;
+    if (total == 0)
+        return;
+    char bar[BAR_WIDTH + 1];
+    for (unsigned i = 0; i < BAR_WIDTH; i++)
+        bar[i] = '.';
+    bar[BAR_WIDTH] = '\0';
+    for (unsigned i = 0; i < map->region_count; i++) {
+        const struct mem_region *region = &map->region[i];
+        uint64_t size = region->type == MEM_MMIO ? 0 : region->end.v - region->start.v;
+        uint64_t first = done * BAR_WIDTH / total, last = (done + size - (size > 0)) * BAR_WIDTH / total;
+        char symbol = bar_symbol(region->type);
+        for (uint64_t column = first; size > 0 && symbol != '.' && column <= last && column < BAR_WIDTH; column++)
+            bar[column] = symbol;
+        done += size;
+    }
+    kprintf("  [%s]\n   . free  K kernel  M metadata  b boot data  # reserved\n", bar);
+}
+
+static bool map_json(const struct memmap *map)
+{
+    kprintf("{\"regions\":[");
+    for (unsigned i = 0; i < map->region_count; i++) {
+        const struct mem_region *region = &map->region[i];
+        kprintf("%s{\"start\":\"%#llx\",\"end\":\"%#llx\",\"type\":\"%s\",\"node\":%u}", separator(i),
+                (ull)region->start.v, (ull)region->end.v, mem_type_name(region->type), node_id(region->node));
+    }
+    kprintf("],\"usable_bytes\":%llu}\n", (ull)memmap_bytes(map, MEM_USABLE, UINT64_MAX));
+    return true;
+}
+
+bool command_map(int argc, char **argv)
+{
+    bool json;
+    if (!only_json(argc, argv, &json))
+        return false;
+    const struct memmap *map = &machine.map;
+    if (json)
+        return map_json(map);
+    struct size_text size;
+    print_bar(map);
+    kprintf("  %-18s %-18s %10s  %-13s %s\n", "start", "end", "size", "type", "node");
+    for (unsigned i = 0; i < map->region_count; i++) {
+        const struct mem_region *region = &map->region[i];
+        kprintf("  %#018llx %#018llx %10s  %-13s %u\n", (ull)region->start.v, (ull)region->end.v,
+                size_text(&size, region->end.v - region->start.v), mem_type_name(region->type),
+                node_id(region->node));
+    }
+    kprintf("  usable: %s in %llu frames\n", size_text(&size, memmap_bytes(map, MEM_USABLE, UINT64_MAX)),
+            (ull)memmap_frames(map, MEM_USABLE));
+    return true;
+}
+
+/* ---- nodes -------------------------------------------------------------------------------------------- */
+
+static bool nodes_json(const struct topo *topo)
+{
+    kprintf("{\"nodes\":[");
+    for (unsigned i = 0; i < topo->node_count; i++) {
+        kprintf("%s{\"id\":%u,\"bytes\":%llu,\"cpus\":%u,\"distances\":[", separator(i), topo->node[i].id,
+                (ull)topo->node[i].bytes, topo->node[i].cpu_count);
+        for (unsigned j = 0; j < topo->node_count; j++)
+            kprintf("%s%u", separator(j), topo->distance[i][j]);
+        kprintf("]}");
+    }
+    kprintf("],\"fallback\":[");
+    for (unsigned i = 0; i < topo->node_count; i++) {
+        kprintf("%s[", separator(i));
+        for (unsigned j = 0; j < topo->node_count; j++)
+            kprintf("%s%u", separator(j), topo->node[topo->fallback[i][j]].id);
+        kprintf("]");
+    }
+    kprintf("]}\n");
+    return true;
+}
+
+bool command_nodes(int argc, char **argv)
+{
+    bool json;
+    if (!only_json(argc, argv, &json))
+        return false;
+    const struct topo *topo = &machine.topo;
+    if (json)
+        return nodes_json(topo);
+    struct size_text size;
+    kprintf("  %4s %10s %5s  %-*s  %s\n", "node", "memory", "cpus", (int)(4 * topo->node_count), "distances",
+            "falls back to");
+    for (unsigned i = 0; i < topo->node_count; i++) {
+        kprintf("  %4u %10s %5u  ", topo->node[i].id, size_text(&size, topo->node[i].bytes),
+                topo->node[i].cpu_count);
+        for (unsigned j = 0; j < topo->node_count; j++)
+            kprintf("%3u ", topo->distance[i][j]);
+        kprintf("%*s", topo->node_count < 3 ? (int)(9 - 4 * topo->node_count) + 2 : 2, "");
+        for (unsigned j = 1; j < topo->node_count; j++)
+            kprintf("%u ", topo->node[topo->fallback[i][j]].id);
+        kprintf("%s\n", topo->node_count == 1 ? "-" : "");
+    }
+    return true;
+}
+
+/* ---- cpus --------------------------------------------------------------------------------------------- */
+
+bool command_cpus(int argc, char **argv)
+{
+    bool json;
+    if (!only_json(argc, argv, &json))
+        return false;
+    kprintf(json ? "{\"cpus\":[" : "  cpu   hardware id  node  state\n");
+    for (unsigned i = 0; i < cpu_count(); i++) {
+        const struct percpu *cpu = cpu_get(i);
+        bool online = atomic_load(&cpu->online) != 0;
+        if (json)
+            kprintf("%s{\"cpu\":%u,\"id\":\"%#llx\",\"node\":%u,\"online\":%s}", separator(i), i, (ull)cpu->hw_id,
+                    node_id((uint16_t)cpu->node), online ? "true" : "false");
+        else
+            kprintf("  %3u %#13llx  %4u  %s%s\n", i, (ull)cpu->hw_id, node_id((uint16_t)cpu->node),
+                    online ? "running" : "not running", i == 0 ? ", booted" : "");
+    }
+    if (json)
+        kprintf("]}\n");
+    return true;
+}
+
+/* ---- layout ------------------------------------------------------------------------------------------- */
+
+bool command_layout(int argc, char **argv)
+{
+    bool json;
+    if (!only_json(argc, argv, &json))
+        return false;
+    struct size_text size;
+    uint64_t leaves;
+    uint64_t bad = vm_count_wx(&leaves);
+    kprintf(json ? "{\"paging\":\"%s\",\"rows\":[" : "  paging %s\n", hal_mmu_mode_name(kernel_pt.levels));
+    unsigned i = 0;
+    for (const struct layout_row *row = hal_layout(kernel_pt.levels); row->name != NULL; row++, i++) {
+        ull last = row->start + (row->size - 1);
+        if (json)
+            kprintf("%s{\"name\":\"%s\",\"start\":\"%#llx\",\"last\":\"%#llx\"}", separator(i), row->name,
+                    (ull)row->start, last);
+        else
+            kprintf("  %#018llx - %#018llx %10s  %s\n", (ull)row->start, last, size_text(&size, row->size),
+                    row->name);
+    }
+    kprintf(json ? "],\"leaves\":%llu,\"writable_and_executable\":%llu,\"table_bytes\":%llu}\n"
+                 : "  %llu leaves, %llu of them writable and executable; %llu bytes of tables\n",
+            (ull)leaves, (ull)bad, (ull)vm_table_bytes());
+    return true;
+}
+
+/* ---- why ---------------------------------------------------------------------------------------------- */
+
+static void why_owner(paddr_t address)
+{
+    unsigned zone;
+    frame_state_t state = frame_query(pfn_of(address), &zone);
+    if (state == FRAME_UNMANAGED) {
+        kprintf("  owner: not the frame allocator's\n");
+        return;
+    }
+    struct frame_zone_info info;
+    frame_zone_info(zone, &info);
+    kprintf("  owner: frame allocator, node %u, zone %s; frame %#llx is %s\n", node_id(info.node),
+            zone_name(info.kind), (ull)pfn_of(address).v, state == FRAME_FREE ? "free" : "allocated");
+}
+
+bool command_why(int argc, char **argv)
+{
+    uint64_t value;
+    if (argc != 2 || !parse_size(argv[1], &value))
+        return usage(argv);
+    const struct memmap *map = &machine.map;
+    paddr_t address = paddr(value);
+    unsigned claims = 0;
+    for (unsigned i = 0; i < map->claim_count; i++) {
+        const struct mem_claim *claim = &map->claim[i];
+        if (value < claim->start.v || value >= claim->end.v)
+            continue;
+        claims++;
+        kprintf("  %s (%#x): [%#llx, %#llx) is %s\n", mem_source_name(claim->source), claim->detail,
+                (ull)claim->start.v, (ull)claim->end.v, mem_type_name(claim->type));
+    }
+    if (claims == 0)
+        kprintf("  no source names %#llx\n", (ull)value);
+    const struct mem_region *region = memmap_find(map, address);
+    if (region != NULL)
+        kprintf("  so it is %s: region [%#llx, %#llx), node %u\n", mem_type_name(region->type),
+                (ull)region->start.v, (ull)region->end.v, node_id(region->node));
+    why_owner(address);
+    return true;
+}

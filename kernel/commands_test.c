@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Commands that try the kernel: selftest and fault.
+ */
+#include "commands.h"
+
+#include <arch/hal.h>
+#include <kernel/console.h>
+#include <kernel/cpus.h>
+#include <kernel/panic.h>
+#include <mm/port.h>
+#include <string.h>
+
+#include "../tests/unit/quire_test.h"
+
+bool command_selftest(int argc, char **argv)
+{
+    if (argc > 2)
+        return usage(argv);
+    return test_run_all(argc == 2 ? argv[1] : NULL, kprintf) == 0;
+}
+
+unsigned test_cpus(void)
+{
+    return cpus_online();
+}
+
+void test_parallel(unsigned n, void (*body)(void *context, unsigned index), void *context)
+{
+    cpus_run(n, body, context);
+}
+
+/* ---- fault -------------------------------------------------------------------------------------------- */
+
+/* An address that no row of any layout maps. */
+#define NOWHERE ((volatile uint32_t *)(uintptr_t)0x10)
+
+static void fault_read(void)
+{
+    (void)*NOWHERE;
+}
+
+static void fault_write(void)
+{
+    *NOWHERE = 1;
+}
+
+static void fault_exec(void)
+{
+    static uint32_t data[4];
+    void (*function)(void);
+    void *target = data;
+    memcpy(&function, &target, sizeof(function));
+    function();
+}
+
+static void fault_rodata(void)
+{
+    extern char __rodata_start[];
+    *(volatile char *)__rodata_start = 0;
+}
+
+static void fault_illegal(void)
+{
+    hal_illegal_instruction();
+}
+
+static void fault_breakpoint(void)
+{
+    hal_breakpoint();
+}
+
+static void fault_stack(void)
+{
+    hal_overflow_stack();
+}
+
+static void fault_panic(void)
+{
+    port_panic("as asked for");
+}
+
+bool command_fault(int argc, char **argv)
+{
+    static const struct {
+        const char *name;
+        void (*provoke)(void);
+    } faults[] = {
+        {"read", fault_read},       {"write", fault_write},           {"exec", fault_exec},   {"rodata", fault_rodata},
+        {"illegal", fault_illegal}, {"breakpoint", fault_breakpoint}, {"stack", fault_stack}, {"panic", fault_panic},
+    };
+    for (unsigned i = 0; argc == 2 && i < ARRAY_LEN(faults); i++) {
+        if (strcmp(argv[1], faults[i].name) == 0) {
+            faults[i].provoke();
+            return strcmp(argv[1], "breakpoint") == 0;
+        }
+    }
+    return usage(argv);
+}

@@ -1,0 +1,237 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * CPUs. Each has a frame of its own for its percpu, from its own node, and two guarded stacks. A CPU without
+ * work waits in hal_idle; work reaches it as a bit in ipi_pending and an interrupt.
+ *
+ * Shootdowns: one at a time under flush_lock. Whoever waits, for the lock or for acknowledgements, serves
+ * requests itself meanwhile, so two CPUs that flush at once with interrupts masked cannot wait for each other.
+ */
+#include <kernel/address_space.h>
+#include <kernel/console.h>
+#include <kernel/cpus.h>
+#include <kernel/early.h>
+#include <mm/frame.h>
+#include <mm/port.h>
+#include <mm/spinlock.h>
+#include <string.h>
+
+enum ipi_request { IPI_FLUSH = 1, IPI_RUN = 2, IPI_STOP = 4 };
+
+struct percpu percpu_boot;
+
+static struct percpu *cpus[TOPO_MAX_CPUS] = {&percpu_boot};
+static unsigned cpus_described = 1;
+
+_Static_assert(sizeof(struct percpu) <= FRAME_SIZE, "one frame per CPU");
+
+unsigned cpu_count(void)
+{
+    return cpus_described;
+}
+
+struct percpu *cpu_get(unsigned index)
+{
+    return cpus[index];
+}
+
+static bool is_online(const struct percpu *cpu)
+{
+    return atomic_load_explicit(&cpu->online, memory_order_acquire) != 0;
+}
+
+unsigned cpus_online(void)
+{
+    unsigned count = 0;
+    for (unsigned i = 0; i < cpus_described; i++)
+        count += is_online(cpus[i]);
+    return count;
+}
+
+static void request(struct percpu *cpu, enum ipi_request what)
+{
+    atomic_fetch_or_explicit(&cpu->ipi_pending, what, memory_order_release);
+    hal_ipi_send(cpu);
+}
+
+/* ---- Shootdown ---------------------------------------------------------------------------------------- */
+
+static struct {
+    struct spinlock lock;
+    vaddr_t start;
+    uint64_t size;
+    _Atomic uint32_t waiting;
+} flush;
+
+static void serve_flush(struct percpu *self)
+{
+    uint32_t mine = atomic_fetch_and_explicit(&self->ipi_pending, ~(uint32_t)IPI_FLUSH, memory_order_acquire);
+    if (mine & IPI_FLUSH) {
+        hal_tlb_flush_local(flush.start, flush.size);
+        atomic_fetch_sub_explicit(&flush.waiting, 1, memory_order_release);
+    }
+}
+
+void port_tlb_flush(vaddr_t start, uint64_t size)
+{
+    uint64_t irq = hal_irq_save();
+    struct percpu *self = hal_percpu();
+    hal_tlb_flush_local(start, size);
+    while (!spin_try_lock(&flush.lock)) {
+        serve_flush(self);
+        hal_cpu_relax();
+    }
+    flush.start = start;
+    flush.size = size;
+    unsigned others = 0;
+    for (unsigned i = 0; i < cpus_described; i++)
+        others += cpus[i] != self && is_online(cpus[i]);
+    atomic_store_explicit(&flush.waiting, others, memory_order_relaxed);
+    for (unsigned i = 0, left = others; i < cpus_described && left > 0; i++) {
+        if (cpus[i] != self && is_online(cpus[i])) {
+            request(cpus[i], IPI_FLUSH);
+            left--;
+        }
+    }
+    while (atomic_load_explicit(&flush.waiting, memory_order_acquire) != 0)
+        hal_cpu_relax();
+    spin_unlock(&flush.lock);
+    hal_irq_restore(irq);
+}
+
+/* ---- Work on several CPUs ------------------------------------------------------------------------------ */
+
+static struct {
+    void (*body)(void *context, unsigned index);
+    void *context;
+    _Atomic uint32_t next, running;
+} work;
+
+static void take_part(void)
+{
+    work.body(work.context, atomic_fetch_add_explicit(&work.next, 1, memory_order_relaxed));
+    atomic_fetch_sub_explicit(&work.running, 1, memory_order_release);
+}
+
+void cpus_run(unsigned n, void (*body)(void *context, unsigned index), void *context)
+{
+    work.body = body;
+    work.context = context;
+    atomic_store_explicit(&work.next, 0, memory_order_relaxed);
+    atomic_store_explicit(&work.running, n, memory_order_relaxed);
+    struct percpu *self = hal_percpu();
+    for (unsigned i = 0, left = n - 1; i < cpus_described && left > 0; i++) {
+        if (cpus[i] != self && is_online(cpus[i])) {
+            request(cpus[i], IPI_RUN);
+            left--;
+        }
+    }
+    take_part();
+    while (atomic_load_explicit(&work.running, memory_order_acquire) != 0)
+        hal_cpu_relax();
+}
+
+void ipi_handle(void)
+{
+    struct percpu *self = hal_percpu();
+    serve_flush(self);
+    if (atomic_load_explicit(&self->ipi_pending, memory_order_acquire) & IPI_STOP)
+        hal_cpu_halt();
+}
+
+void cpus_stop_others(void)
+{
+    for (unsigned i = 0; i < cpus_described; i++)
+        if (cpus[i] != hal_percpu() && is_online(cpus[i]))
+            request(cpus[i], IPI_STOP);
+}
+
+/* ---- Coming up ----------------------------------------------------------------------------------------- */
+
+static status_t give_stacks(struct percpu *cpu)
+{
+    status_t status = stack_create(2 * cpu->index, (uint16_t)cpu->node, &cpu->stack_top);
+    if (status == OK)
+        status = stack_create(2 * cpu->index + 1, (uint16_t)cpu->node, &cpu->emergency_top);
+    return status;
+}
+
+static status_t prepare(const struct topo_cpu *described, struct percpu **prepared)
+{
+    struct frame_request request = {
+        .count = 1, .node = described->node, .zone = ZONE_NORMAL, .flags = FRAME_ZEROED};
+    pfn_t frame;
+    status_t status = frame_alloc(&request, &frame);
+    if (status != OK)
+        return status;
+    struct percpu *cpu = port_phys_to_virt(paddr_of(frame));
+    cpu->self = cpu;
+    cpu->hw_id = described->hw_id;
+    cpu->node = described->node;
+    cpu->index = cpus_described;
+    *prepared = cpu;
+    return give_stacks(cpu);
+}
+
+#define START_TIMEOUT_NS UINT64_C(2000000000)
+
+static void start(const struct topo_cpu *described)
+{
+    struct percpu *cpu;
+    status_t status = prepare(described, &cpu);
+    if (status == OK) {
+        cpus[cpus_described++] = cpu;
+        status = hal_cpu_start(&boot_info, cpu);
+    }
+    uint64_t deadline = hal_time_ns() + START_TIMEOUT_NS;
+    while (status == OK && !is_online(cpu) && hal_time_ns() < deadline)
+        hal_cpu_relax();
+    if (status != OK)
+        kprintf("warning: CPU %#llx cannot be started: %s\n", (unsigned long long)described->hw_id,
+                status_name(status));
+    else if (!is_online(cpu))
+        kprintf("warning: CPU %#llx was started but did not come up\n", (unsigned long long)described->hw_id);
+}
+
+void cpus_start(unsigned limit)
+{
+    const struct topo *topo = &machine.topo;
+    for (unsigned i = 0; i < topo->cpu_count; i++) {
+        bool wanted = topo->cpu[i].enabled && topo->cpu[i].hw_id != percpu_boot.hw_id;
+        if (wanted && (limit == 0 || cpus_described < limit))
+            start(&topo->cpu[i]);
+    }
+}
+
+/* Serves until the machine ends: interrupts are taken inside hal_idle, work between. */
+static _Noreturn void idle_loop(struct percpu *self)
+{
+    for (;;) {
+        uint64_t irq = hal_irq_save();
+        uint32_t pending = atomic_fetch_and_explicit(&self->ipi_pending, ~(uint32_t)IPI_RUN, memory_order_acquire);
+        hal_irq_restore(irq);
+        if (pending & IPI_RUN) {
+            take_part();
+            continue;
+        }
+        (void)hal_irq_save();
+        if ((atomic_load_explicit(&self->ipi_pending, memory_order_acquire) & IPI_RUN) == 0)
+            hal_idle();
+        hal_irq_enable();
+    }
+}
+
+void kmain_secondary(struct percpu *cpu)
+{
+    hal_cpu_init(cpu);
+    hal_irq_init_cpu();
+    atomic_store_explicit(&cpu->online, 1, memory_order_release);
+    hal_irq_enable();
+    idle_loop(cpu);
+}
+
+void cpus_leave_boot_stack(void (*next)(void))
+{
+    if (give_stacks(&percpu_boot) != OK)
+        port_panic("no memory for the boot CPU's stack");
+    hal_call_on_stack(percpu_boot.stack_top, next);
+}

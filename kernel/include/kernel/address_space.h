@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The kernel's own address space: the image with exact rights, the direct map of exactly the RAM, guarded
+ * stacks, device registers. Rows and bounds are the port's (hal_layout).
+ */
+#ifndef KERNEL_ADDRESS_SPACE_H
+#define KERNEL_ADDRESS_SPACE_H
+
+#include <mm/pt.h>
+
+extern struct pt kernel_pt;
+
+/* Builds the final page tables, loads them, and takes the frame allocator into service: afterwards
+ * frame_alloc and the direct map work. Needs early_describe. levels_wanted: 0, or the most levels to use.
+ * Stops with a message if memory does not suffice. Boot CPU. */
+void vm_init(unsigned levels_wanted);
+
+/* A guarded stack of HAL_STACK_SIZE bytes from the CPU's node; *top is one past its last byte.
+ * slot: 2 × cpu index (+ 1 for the emergency stack). ERR_NO_MEMORY. */
+MUST_CHECK status_t stack_create(unsigned slot, uint16_t node, uint64_t *top);
+
+/* True if the 16 bytes at address lie in a mapped kernel stack (frame-pointer walks read no other). */
+bool stack_contains(vaddr_t address);
+
+/* The CPU whose stack's guard holds address, or -1. */
+int stack_guard_owner(vaddr_t address);
+
+/* Maps device registers [base, base + size), uncached, for good. NULL: no memory or no room. */
+volatile void *mmio_map(paddr_t base, uint64_t size);
+
+/* Physical address of something inside the image. */
+paddr_t image_phys(const volatile void *pointer);
+
+/* Bytes in page tables. */
+uint64_t vm_table_bytes(void);
+
+/* Leaves that are writable and executable at once (must be 0), all leaves counted in *leaves. */
+uint64_t vm_count_wx(uint64_t *leaves);
+
+#endif

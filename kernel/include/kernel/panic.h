@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef KERNEL_PANIC_H
+#define KERNEL_PANIC_H
+
+#include <arch/hal.h>
+
+/* Runs body(context) and catches a trap that it provokes: true, with the trap in *caught; false if body
+ * returned. Interrupts enabled before and after. Not nested. */
+bool trap_catch(void (*body)(void *context), void *context, struct trap_info *caught);
+
+const char *trap_kind_name(trap_kind_t kind);
+
+/* Prints return addresses with names, innermost first, at most 32. */
+void backtrace(vaddr_t pc, vaddr_t fp);
+
+#endif

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: MIT
+ * mm/port.h over arch/hal.h: how Quire's own kernel embeds mm/. */
+#ifndef KERNEL_PORT_IMPL_H
+#define KERNEL_PORT_IMPL_H
+
+#include <arch/hal.h>
+#include <kernel/percpu.h>
+#include <string.h>
+
+/* Virtual minus physical address of the direct map. Changes during boot only (address_space.c). */
+extern uint64_t direct_offset;
+
+static inline void *port_phys_to_virt(paddr_t address)
+{
+    return (void *)(uintptr_t)(address.v + direct_offset);
+}
+
+static inline paddr_t port_virt_to_phys(const void *pointer)
+{
+    return paddr((uintptr_t)pointer - direct_offset);
+}
+
+static inline unsigned port_cpu(void)
+{
+    return hal_percpu()->index;
+}
+
+static inline uint64_t port_irq_save(void)
+{
+    return hal_irq_save();
+}
+
+static inline void port_irq_restore(uint64_t state)
+{
+    hal_irq_restore(state);
+}
+
+static inline void port_cpu_relax(void)
+{
+    hal_cpu_relax();
+}
+
+static inline void port_page_zero(void *page)
+{
+    memset(page, 0, FRAME_SIZE);
+}
+
+static inline void port_pte_sync(void)
+{
+    hal_pte_sync();
+}
+
+#endif

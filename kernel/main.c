@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The kernel from its first shared line to the prompt, to be read from top to bottom.
+ */
+#include <arch/hal.h>
+#include <kernel/address_space.h>
+#include <kernel/console.h>
+#include <kernel/cpus.h>
+#include <kernel/early.h>
+#include <kernel/monitor.h>
+#include <kernel/options.h>
+#include <mm/frame.h>
+#include <mm/port.h>
+
+static void print_banner(void)
+{
+    kprintf("\nquire %s: %s, %s, %s\n", QUIRE_VERSION, QUIRE_ISA, boot_info.protocol,
+            machine.platform.model[0] != '\0' ? machine.platform.model : "unnamed machine");
+}
+
+static void identify_boot_cpu(void)
+{
+    const struct topo *topo = &machine.topo;
+    for (unsigned i = 0; i < topo->cpu_count; i++)
+        if (topo->cpu[i].hw_id == percpu_boot.hw_id)
+            percpu_boot.node = topo->cpu[i].node;
+}
+
+/* The console was found through the boot stage's window, which is gone now. */
+static void report_memory(void)
+{
+    uint64_t managed = frame_managed() * FRAME_SIZE;
+    uint64_t metadata = frame_metadata_bytes() + vm_table_bytes();
+    uint64_t permyriad = metadata * 10000 / (managed + metadata);
+    kprintf("memory: %llu MiB managed on %u node%s; metadata %llu KiB (allocator %llu, page tables %llu), "
+            "%llu.%02llu %%\n",
+            (unsigned long long)(managed / MIB(1)), machine.topo.node_count,
+            machine.topo.node_count == 1 ? "" : "s", (unsigned long long)(metadata / KIB(1)),
+            (unsigned long long)(frame_metadata_bytes() / KIB(1)), (unsigned long long)(vm_table_bytes() / KIB(1)),
+            (unsigned long long)(permyriad / 100), (unsigned long long)(permyriad % 100));
+}
+
+/* On the boot CPU's final stack: with memory in place, interrupts, the other CPUs, the prompt. */
+static void run(void)
+{
+    hal_cpu_init(&percpu_boot);
+    if (hal_irq_init(&boot_info) != OK)
+        port_panic("no interrupt controller that this kernel knows");
+    atomic_store_explicit(&percpu_boot.online, 1, memory_order_release);
+    hal_irq_enable();
+    cpus_start(options.cpus);
+    kprintf("cpus: %u of %u running; paging %s\n", cpus_online(), cpu_count(), hal_mmu_mode_name(kernel_pt.levels));
+    report_memory();
+    hal_exit(options.script != NULL ? monitor_script(options.script) : monitor_prompt());
+}
+
+void kmain(uint64_t boot_cpu, paddr_t handoff, paddr_t image)
+{
+    percpu_boot.self = &percpu_boot;
+    percpu_boot.hw_id = boot_cpu;
+    boot_info.version = BOOT_INFO_VERSION;
+    boot_info.boot_cpu = boot_cpu;
+    boot_info.image = image;
+    hal_cpu_init(&percpu_boot);
+    if (hal_console_early() != NULL)
+        console_use(hal_console_early());
+    early_describe(handoff);
+    percpu_boot.hw_id = boot_info.boot_cpu;
+    print_banner();
+    vm_init(options.paging_levels);
+    identify_boot_cpu();
+    cpus_leave_boot_stack(run);
+}

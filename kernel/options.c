@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: MIT */
+#include <arch/hal.h>
+#include <kernel/console.h>
+#include <kernel/options.h>
+#include <mm/pt.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct options options;
+
+static bool parse_number(const char *text, unsigned long long max, unsigned long long *value)
+{
+    char *end;
+    *value = strtoull(text, &end, 0);
+    return end != text && *end == '\0' && *value <= max;
+}
+
+/* By number of levels ("4") or by the mode's own name ("sv48"). */
+static bool set_paging(const char *value)
+{
+    unsigned long long number;
+    if (parse_number(value, PT_MAX_LEVELS, &number) && number >= 3) {
+        options.paging_levels = (unsigned)number;
+        return true;
+    }
+    for (unsigned levels = 3; levels <= PT_MAX_LEVELS; levels++) {
+        if (strcasecmp(value, hal_mmu_mode_name(levels)) == 0) {
+            options.paging_levels = levels;
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool set_cpus(const char *value)
+{
+    unsigned long long number;
+    if (!parse_number(value, UINT16_MAX, &number) || number == 0)
+        return false;
+    options.cpus = (unsigned)number;
+    return true;
+}
+
+static bool set_option(char *word)
+{
+    char *value = strchr(word, '=');
+    if (value == NULL) {
+        options.qemu_exit |= strcmp(word, "qemu-exit") == 0;
+        return strcmp(word, "qemu-exit") == 0;
+    }
+    *value++ = '\0';
+    bool known = strcmp(word, "paging") == 0 ? set_paging(value)
+                 : strcmp(word, "cpus") == 0 ? set_cpus(value)
+                                             : false;
+    value[-1] = '=';
+    return known;
+}
+
+void options_parse(char *line)
+{
+    char *at = line;
+    while (*at != '\0') {
+        while (*at == ' ')
+            at++;
+        char *word = at;
+        while (*at != '\0' && *at != ' ')
+            at++;
+        if (at == word)
+            break;
+        if (*at == ' ')
+            *at++ = '\0';
+        if (strcmp(word, "--") == 0) {
+            options.script = at;
+            break;
+        }
+        if (!set_option(word))
+            kprintf("warning: option \"%s\" is not known (paging=MODE, cpus=N, qemu-exit)\n", word);
+    }
+}

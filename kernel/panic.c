@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * When something is broken: say what, show how it came to it, stop everything, and never look like success.
+ */
+#include <arch/hal.h>
+#include <kernel/address_space.h>
+#include <kernel/console.h>
+#include <kernel/cpus.h>
+#include <kernel/panic.h>
+#include <kernel/symbols.h>
+#include <mm/port.h>
+
+#define BACKTRACE_MAX 32
+
+static void print_frame(vaddr_t pc)
+{
+    uint64_t offset;
+    const char *name = symbol_find(pc, &offset);
+    if (name != NULL)
+        kprintf("    %#018lx  %s+%#llx\n", pc, name, (unsigned long long)offset);
+    else
+        kprintf("    %#018lx\n", pc);
+}
+
+void backtrace(vaddr_t pc, vaddr_t fp)
+{
+    kprintf("  backtrace:\n");
+    print_frame(pc);
+    for (int i = 0; i < BACKTRACE_MAX && hal_unwind(&fp, &pc); i++)
+        print_frame(pc);
+}
+
+static _Noreturn void stop(void)
+{
+    cpus_stop_others();
+    hal_exit(false);
+}
+
+static void print_headline(const struct trap_info *trap, const struct percpu *cpu)
+{
+    int owner = stack_guard_owner(trap->address);
+    kprintf("\n*** %s on CPU %u: %s\n", trap_kind_name(trap->kind), cpu->index, trap->cause);
+    if (trap->kind == TRAP_PAGE_FAULT || trap->kind == TRAP_STACK_OVERFLOW)
+        kprintf("  address %#018lx%s%s%s", trap->address, trap->access & TRAP_WRITE ? ", write" : "",
+                trap->access & TRAP_EXEC ? ", fetch" : "", owner >= 0 ? ", in a stack's guard" : "");
+    if (owner >= 0)
+        kprintf(" (CPU %d)", owner);
+    kprintf("\n  pc %#018lx  sp %#018lx  code %#llx\n", trap->pc, trap->sp, (unsigned long long)trap->code);
+}
+
+static void print_registers(const struct hal_regs *regs)
+{
+    const char *name;
+    for (unsigned i = 0; (name = hal_reg_name(i)) != NULL; i++)
+        kprintf("%s%8s %016llx", i % 4 == 0 ? "\n" : "", name, (unsigned long long)hal_reg_value(regs, i));
+    kprintf("\n");
+}
+
+void kernel_trap(const struct trap_info *trap, const struct hal_regs *regs)
+{
+    struct percpu *cpu = hal_percpu();
+    if (cpu->catch_point != NULL) {
+        struct hal_catch *where = cpu->catch_point;
+        cpu->catch_point = NULL;
+        cpu->caught = *trap;
+        hal_throw(where);
+    }
+    if (trap->kind == TRAP_BREAKPOINT) {
+        kprintf("breakpoint at %#lx on CPU %u\n", trap->pc, cpu->index);
+        return;
+    }
+    console_break_lock();
+    if (cpu->trap_depth++ > 0) {
+        kprintf("\n*** %s while reporting a trap, at %#lx\n", trap->cause, trap->pc);
+        stop();
+    }
+    print_headline(trap, cpu);
+    print_registers(regs);
+    backtrace(trap->pc, trap->fp);
+    stop();
+}
+
+bool trap_catch(void (*body)(void *context), void *context, struct trap_info *caught)
+{
+    struct hal_catch here;
+    struct percpu *cpu = hal_percpu();
+    if (hal_catch(&here) == 0) {
+        cpu->catch_point = &here;
+        body(context);
+        cpu->catch_point = NULL;
+        return false;
+    }
+    hal_irq_enable();
+    *caught = hal_percpu()->caught;
+    return true;
+}
+
+const char *trap_kind_name(trap_kind_t kind)
+{
+    static const char *const names[] = {
+        [TRAP_PAGE_FAULT] = "page fault",   [TRAP_STACK_OVERFLOW] = "stack overflow",
+        [TRAP_ILLEGAL] = "illegal instruction", [TRAP_BREAKPOINT] = "breakpoint",
+        [TRAP_ALIGNMENT] = "alignment fault", [TRAP_ACCESS] = "access fault",
+        [TRAP_OTHER] = "trap",
+    };
+    return names[kind];
+}
+
+void port_panic(const char *format, ...)
+{
+    va_list args;
+    (void)hal_irq_save();
+    console_break_lock();
+    if (console_current() == NULL && hal_console_early() != NULL)
+        console_use(hal_console_early());
+    kprintf("\n*** quire stops: ");
+    va_start(args, format);
+    kvprintf(format, args);
+    va_end(args);
+    kprintf("\n");
+    if (hal_percpu()->trap_depth++ == 0)
+        backtrace((vaddr_t)__builtin_return_address(0), (vaddr_t)__builtin_frame_address(0));
+    stop();
+}

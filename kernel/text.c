@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: MIT */
+#include <kernel/text.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+const char *size_text(struct size_text *buffer, uint64_t bytes)
+{
+    static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
+    unsigned unit = 0;
+    uint64_t scale = 1;
+    while (unit + 1 < ARRAY_LEN(units) && bytes / scale >= 1024) {
+        scale <<= 10;
+        unit++;
+    }
+    unsigned long long whole = bytes / scale;
+    unsigned long long tenths = (bytes % scale) / (scale / 10 + (scale < 10)) % 10;
+    if (bytes % scale == 0 || whole >= 100)
+        snprintf(buffer->text, sizeof(buffer->text), "%llu %s", whole, units[unit]);
+    else
+        snprintf(buffer->text, sizeof(buffer->text), "%llu.%llu %s", whole, tenths, units[unit]);
+    return buffer->text;
+}
+
+bool parse_size(const char *text, uint64_t *value)
+{
+    char *end;
+    uint64_t number = strtoull(text, &end, 0);
+    if (end == text)
+        return false;
+    static const char units[] = "KMGT";
+    const char *unit = *end == '\0' ? NULL : strchr(units, *end & ~0x20);
+    unsigned shift = unit == NULL ? 0 : (unsigned)(unit - units + 1) * 10;
+    end += unit != NULL;
+    if (*end != '\0' || (shift > 0 && number >> (64 - shift) != 0))
+        return false;
+    *value = number << shift;
+    return true;
+}

@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Physical frames: node → zone → hybrid allocator.
+ *
+ * Requests of fewer than CHUNK_FRAMES frames come from bitmaps of 512-frame chunks; larger ones from the buddy
+ * above, which owns whole chunks (orders 9 … 20, that is 2 MiB … 4 GiB; order 18 is 1 GiB). Chunks move both
+ * ways. Lengths are exact: 513 frames cost 513.
+ *
+ * All metadata lies in memory that the caller provides (frame_metadata_size), so nothing here allocates from
+ * itself. Statistics hold from the first moment: free + used = managed, per zone.
+ */
+#ifndef MM_FRAME_H
+#define MM_FRAME_H
+
+#include <mm/memmap.h>
+#include <mm/topo.h>
+#include <mm/types.h>
+
+#define FRAME_ORDERS 21
+
+/* In rising order of preference by an unrestricted request; a request names the highest it can use and falls
+ * back downwards. */
+typedef enum zone_kind {
+    ZONE_DMA,     /* the narrowest device on the platform reaches it */
+    ZONE_DMA32,   /* below 4 GiB */
+    ZONE_NORMAL,
+    ZONE_HIGHMEM, /* RAM beyond the direct map */
+    ZONE_MOVABLE,
+    ZONE_DEVICE,  /* device memory; only on explicit request, never a fallback */
+    ZONE_KINDS,
+} zone_kind_t;
+
+const char *zone_name(zone_kind_t kind); /* "DMA", "DMA32", "Normal", "HighMem", "Movable", "Device" */
+
+/* Where the platform draws its borders; end addresses, 0: the platform has no such zone. */
+struct zone_limits {
+    uint64_t dma_end;
+    uint64_t dma32_end;
+    uint64_t direct_end; /* RAM from here on is HighMem; UINT64_MAX: all RAM is mapped */
+};
+
+#define FRAME_NODE_ANY UINT16_MAX
+
+typedef enum frame_flags {
+    FRAME_ZEROED = 1 << 0,      /* contents are zero on return */
+    FRAME_THIS_NODE = 1 << 1,   /* fail rather than use another node */
+    FRAME_THIS_ZONE = 1 << 2,   /* fail rather than use a lower zone */
+    FRAME_AT = 1 << 3,          /* exactly the frames from request.at on */
+} frame_flags_t;
+
+#define FRAME_FLAGS_ALL 0xfu
+
+struct frame_request {
+    uint64_t count;      /* frames, 1 … 2^20; exact */
+    uint64_t align;      /* of the first frame, in frames; a power of two up to 2^20; 0 means 1 */
+    uint64_t limit;      /* every byte lies below this address; 0: no limit */
+    uint64_t boundary;   /* the run crosses no multiple of this many frames; a power of two ≥ count; 0: none */
+    pfn_t at;            /* with FRAME_AT */
+    uint16_t node;       /* dense index to start from; FRAME_NODE_ANY: the calling CPU's */
+    zone_kind_t zone;    /* highest zone that the caller can use */
+    uint32_t flags;      /* frame_flags_t */
+};
+
+struct frame_zone_stats {
+    uint64_t managed;    /* frames handed to the zone */
+    uint64_t free;
+    uint64_t chunks;           /* 512-frame chunks that the zone spans */
+    uint64_t whole_chunks;     /* of these, wholly free */
+    uint64_t largest_run;      /* frames; O(zone) */
+    uint64_t allocs, frees, failures;
+    uint64_t free_blocks[FRAME_ORDERS]; /* buddy blocks by order; below 9: maximal aligned free blocks */
+};
+
+struct frame_zone_info {
+    uint16_t node;
+    zone_kind_t kind;
+    pfn_t start, end; /* span; may contain holes */
+};
+
+/* Bytes of metadata that frame_init will need, frame aligned. O(regions). Any context. */
+uint64_t frame_metadata_size(const struct memmap *map, const struct topo *topo,
+                             const struct zone_limits *limits);
+
+/* Takes over every whole frame of the map's MEM_USABLE regions. map and topo are settled and assigned.
+ * metadata: frame_metadata_size() bytes, zeroed, directly mapped, not inside a usable region.
+ * Boot only, one CPU. ERR_INVALID: metadata too small. ERR_FULL: more zones than FRAME_MAX_ZONES. */
+MUST_CHECK status_t frame_init(const struct memmap *map, const struct topo *topo,
+                               const struct zone_limits *limits, void *metadata, uint64_t metadata_size);
+
+/* Allocates a run. On success *first is its first frame; it is contiguous, within one zone, and of exactly
+ * request->count frames. Order of search: for each node in the fallback order of the asked node, zones from
+ * request->zone downwards.
+ * ERR_INVALID: a field is out of range. ERR_NO_MEMORY: nothing fits. Any context; takes zone locks with
+ * interrupts masked. */
+MUST_CHECK status_t frame_alloc(const struct frame_request *request, pfn_t *first);
+
+/* Gives a run back, or any part of one: [first, first + count) must be allocated frames of one zone.
+ * ERR_INVALID: count is 0 or the frames are not managed. ERR_BUSY: some of them are free already; nothing
+ * was changed. Any context. */
+MUST_CHECK status_t frame_free(pfn_t first, uint64_t count);
+
+/* One frame, Normal zone, calling CPU's node: what page tables and most callers ask for. */
+MUST_CHECK status_t frame_alloc_one(uint32_t flags, pfn_t *frame);
+
+/* Late memory: hands [first, first + count) to the allocator; the frames lie in a zone's span and were held
+ * back at frame_init. ERR_INVALID, ERR_BUSY as frame_free. */
+MUST_CHECK status_t frame_release(pfn_t first, uint64_t count);
+
+/* Zones in order of node, then kind. index < frame_zone_count(). */
+#define FRAME_MAX_ZONES (TOPO_MAX_NODES * ZONE_KINDS)
+unsigned frame_zone_count(void);
+void frame_zone_info(unsigned index, struct frame_zone_info *info);
+void frame_zone_stats(unsigned index, struct frame_zone_stats *stats);
+
+/* Sums over all zones, without locks; each value was true at some moment during the call. */
+uint64_t frame_managed(void);
+uint64_t frame_free_count(void);
+uint64_t frame_metadata_bytes(void);
+
+typedef enum frame_state {
+    FRAME_UNMANAGED,
+    FRAME_FREE,
+    FRAME_ALLOCATED,
+} frame_state_t;
+
+/* What the allocator knows of one frame, and which zone (index) it is in. */
+frame_state_t frame_query(pfn_t frame, unsigned *zone);
+
+/* Verifies every invariant (counts against bits, summaries, buddy sets); NULL or what is broken. Takes each
+ * zone's lock in turn. */
+const char *frame_check(void);
+
+#endif

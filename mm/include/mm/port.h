@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Everything that mm/ asks of whoever embeds it. Quire's own kernel answers through arch/hal.h
+ * (kernel/include/port_impl.h); the hosted tests answer with a fake (tests/host/port_impl.h); another kernel
+ * writes its own port_impl.h and takes mm/ alone.
+ *
+ * The inline hooks are declared here first, so an implementation with another signature does not compile.
+ * Besides these, mm/ needs memcpy, memmove, memset and memcmp, and, for mm/pt only, the page-table policy of
+ * one ISA: <arch/layout.h> and <arch/pte.h>, which are pure C.
+ */
+#ifndef MM_PORT_H
+#define MM_PORT_H
+
+#include <mm/types.h>
+
+/* Where a byte of directly mapped physical memory is in the address space, and back. Valid for the memory
+ * that the embedder maps linearly; O(1). Any context. */
+static inline void *port_phys_to_virt(paddr_t address);
+static inline paddr_t port_virt_to_phys(const void *pointer);
+
+/* Dense index of the running CPU, 0 … TOPO_MAX_CPUS-1. The caller must not migrate meanwhile. */
+static inline unsigned port_cpu(void);
+
+/* Masks interrupts on this CPU and returns the earlier state; restore gives exactly that state back. The two
+ * pair up, innermost first. */
+static inline uint64_t port_irq_save(void);
+static inline void port_irq_restore(uint64_t state);
+
+/* A hint inside spin loops. */
+static inline void port_cpu_relax(void);
+
+/* Fills one frame, given by its directly mapped address, with zeroes. */
+static inline void port_page_zero(void *page);
+
+/* Makes earlier page-table stores of this CPU visible to page-table walkers, before a dependent access. */
+static inline void port_pte_sync(void);
+
+/* Removes the translations of [start, start + size) for the kernel's address space on every running CPU;
+ * complete on return. start and size are frame aligned. */
+void port_tlb_flush(vaddr_t start, uint64_t size);
+
+/* Reports a broken invariant and stops the machine. Any context. */
+_Noreturn void port_panic(const char *format, ...) PRINTF(1, 2);
+
+#include <port_impl.h>
+
+#ifdef NDEBUG
+#define DEBUG_ASSERT(condition) ((void)sizeof(condition))
+#else
+#define DEBUG_ASSERT(condition) ASSERT(condition)
+#endif
+
+#define ASSERT(condition)                                                                                    \
+    ((condition) ? (void)0 : port_panic("%s:%d: assertion failed: %s", __FILE__, __LINE__, #condition))
+
+#endif

@@ -276,9 +276,9 @@ void vm_init(unsigned levels_wanted)
 
 static status_t map_locked(vaddr_t va, paddr_t pa, uint64_t size, unsigned prot, memtype_t type)
 {
-    uint64_t irq = spin_lock_irq(&kernel_pt_lock);
+    uint64_t irq = spin_lock(&kernel_pt_lock);
     status_t status = pt_map(&kernel_pt, va, pa, size, prot | PROT_GLOBAL, type);
-    spin_unlock_irq(&kernel_pt_lock, irq);
+    spin_unlock(&kernel_pt_lock, irq);
     return status;
 }
 
@@ -331,13 +331,13 @@ volatile void *mmio_map(paddr_t base, uint64_t size)
     if (size == 0 || __builtin_add_overflow(base.v, size + FRAME_SIZE - 1, &end) || end >> PTE_PADDR_BITS != 0)
         return NULL;
     uint64_t length = align_down(end, FRAME_SIZE) - start;
-    uint64_t irq = spin_lock_irq(&kernel_pt_lock);
+    uint64_t irq = spin_lock(&kernel_pt_lock);
     vaddr_t va = mmio_next;
     status_t status = pt_map(&kernel_pt, va, paddr(start), length, PROT_READ | PROT_WRITE | PROT_GLOBAL,
                              MEMTYPE_DEVICE);
     if (status == OK)
         mmio_next += length;
-    spin_unlock_irq(&kernel_pt_lock, irq);
+    spin_unlock(&kernel_pt_lock, irq);
     return status == OK ? (volatile void *)(va + (base.v - start)) : NULL;
 }
 

@@ -42,7 +42,7 @@ static void print_zone(unsigned index, bool json)
                 separator(index), node_id(info.node), zone_name(info.kind), start, end, (ull)stats.managed,
                 (ull)stats.free, (ull)stats.largest_run);
     else
-        kprintf("  %4u  %-8s %#014llx - %#014llx %10s %10s %10s %6llu/%llu\n", node_id(info.node),
+        kprintf("  %4u  %-8s 0x%012llx - 0x%012llx %10s %10s %10s %6llu/%llu\n", node_id(info.node),
                 zone_name(info.kind), start, end, size_text(&managed, stats.managed * FRAME_SIZE),
                 size_text(&free, stats.free * FRAME_SIZE), size_text(&largest, stats.largest_run * FRAME_SIZE),
                 (ull)stats.whole_chunks, (ull)stats.chunks);

@@ -91,7 +91,7 @@ bool command_map(int argc, char **argv)
     kprintf("  %-18s %-18s %10s  %-13s %s\n", "start", "end", "size", "type", "node");
     for (unsigned i = 0; i < map->region_count; i++) {
         const struct mem_region *region = &map->region[i];
-        kprintf("  %#018llx %#018llx %10s  %-13s %u\n", (ull)region->start.v, (ull)region->end.v,
+        kprintf("  0x%016llx 0x%016llx %10s  %-13s %u\n", (ull)region->start.v, (ull)region->end.v,
                 size_text(&size, region->end.v - region->start.v), mem_type_name(region->type),
                 node_id(region->node));
     }
@@ -188,7 +188,7 @@ bool command_layout(int argc, char **argv)
             kprintf("%s{\"name\":\"%s\",\"start\":\"%#llx\",\"last\":\"%#llx\"}", separator(i), row->name,
                     (ull)row->start, last);
         else
-            kprintf("  %#018llx - %#018llx %10s  %s\n", (ull)row->start, last, size_text(&size, row->size),
+            kprintf("  0x%016llx - 0x%016llx %10s  %s\n", (ull)row->start, last, size_text(&size, row->size),
                     row->name);
     }
     kprintf(json ? "],\"leaves\":%llu,\"writable_and_executable\":%llu,\"table_bytes\":%llu}\n"

@@ -32,17 +32,17 @@ void test_parallel(unsigned n, void (*body)(void *context, unsigned index), void
 
 /* ---- fault -------------------------------------------------------------------------------------------- */
 
-/* An address that no row of any layout maps. */
-#define NOWHERE ((volatile uint32_t *)(uintptr_t)0x10)
+/* An address that no row of any layout maps; volatile, so that the compiler cannot reason about it. */
+static volatile uintptr_t nowhere = 0x10;
 
 static void fault_read(void)
 {
-    (void)*NOWHERE;
+    (void)*(volatile uint32_t *)nowhere;
 }
 
 static void fault_write(void)
 {
-    *NOWHERE = 1;
+    *(volatile uint32_t *)nowhere = 1;
 }
 
 static void fault_exec(void)

@@ -3,7 +3,7 @@
  * CPUs. Each has a frame of its own for its percpu, from its own node, and two guarded stacks. A CPU without
  * work waits in hal_idle; work reaches it as a bit in ipi_pending and an interrupt.
  *
- * Shootdowns: one at a time under flush_lock. Whoever waits, for the lock or for acknowledgements, serves
+ * Shootdowns: one at a time. Whoever waits, for the lock or for acknowledgements, serves
  * requests itself meanwhile, so two CPUs that flush at once with interrupts masked cannot wait for each other.
  */
 #include <kernel/address_space.h>
@@ -12,7 +12,6 @@
 #include <kernel/early.h>
 #include <mm/frame.h>
 #include <mm/port.h>
-#include <mm/spinlock.h>
 #include <string.h>
 
 enum ipi_request { IPI_FLUSH = 1, IPI_RUN = 2, IPI_STOP = 4 };
@@ -56,7 +55,7 @@ static void request(struct percpu *cpu, enum ipi_request what)
 /* ---- Shootdown ---------------------------------------------------------------------------------------- */
 
 static struct {
-    struct spinlock lock;
+    _Atomic uint32_t owned; /* a lock whose waiters stay useful */
     vaddr_t start;
     uint64_t size;
     _Atomic uint32_t waiting;
@@ -76,7 +75,7 @@ void port_tlb_flush(vaddr_t start, uint64_t size)
     uint64_t irq = hal_irq_save();
     struct percpu *self = hal_percpu();
     hal_tlb_flush_local(start, size);
-    while (!spin_try_lock(&flush.lock)) {
+    while (atomic_exchange_explicit(&flush.owned, 1, memory_order_acquire) != 0) {
         serve_flush(self);
         hal_cpu_relax();
     }
@@ -94,7 +93,7 @@ void port_tlb_flush(vaddr_t start, uint64_t size)
     }
     while (atomic_load_explicit(&flush.waiting, memory_order_acquire) != 0)
         hal_cpu_relax();
-    spin_unlock(&flush.lock);
+    atomic_store_explicit(&flush.owned, 0, memory_order_release);
     hal_irq_restore(irq);
 }
 

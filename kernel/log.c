@@ -39,10 +39,10 @@ void kvprintf(const char *format, va_list args)
     bool locked = !out.unlocked;
     uint64_t irq = 0;
     if (locked)
-        irq = spin_lock_irq(&out.lock);
+        irq = spin_lock(&out.lock);
     format_text(put_log, NULL, format, args);
     if (locked)
-        spin_unlock_irq(&out.lock, irq);
+        spin_unlock(&out.lock, irq);
 }
 
 void kprintf(const char *format, ...)
@@ -55,13 +55,13 @@ void kprintf(const char *format, ...)
 
 void console_use(struct console *console)
 {
-    uint64_t irq = spin_lock_irq(&out.lock);
+    uint64_t irq = spin_lock(&out.lock);
     out.console = console;
     if (out.written - out.shown > LOG_BYTES)
         out.shown = out.written - LOG_BYTES;
     while (out.shown < out.written)
         show(out.ring[out.shown++ % LOG_BYTES]);
-    spin_unlock_irq(&out.lock, irq);
+    spin_unlock(&out.lock, irq);
 }
 
 const struct console *console_current(void)

@@ -10,24 +10,42 @@
 #include <kernel/symbols.h>
 #include <mm/port.h>
 
-#define BACKTRACE_MAX 32
+#define BACKTRACE_MAX 32    /* lines */
+#define BACKTRACE_WALK 4096 /* frames: more than a stack holds */
 
-static void print_frame(vaddr_t pc)
+/* A return address names the instruction after the call, which may belong to the next function: its caller is
+ * the byte before. */
+static void print_frame(vaddr_t pc, unsigned return_distance)
 {
     uint64_t offset;
-    const char *name = symbol_find(pc, &offset);
+    const char *name = symbol_find(pc - return_distance, &offset);
     if (name != NULL)
-        kprintf("    %#018lx  %s+%#llx\n", pc, name, (unsigned long long)offset);
+        kprintf("    0x%016lx  %s+%#llx\n", pc, name, (unsigned long long)offset + return_distance);
     else
-        kprintf("    %#018lx\n", pc);
+        kprintf("    0x%016lx\n", pc);
 }
 
 void backtrace(vaddr_t pc, vaddr_t fp)
 {
     kprintf("  backtrace:\n");
-    print_frame(pc);
-    for (int i = 0; i < BACKTRACE_MAX && hal_unwind(&fp, &pc); i++)
-        print_frame(pc);
+    if (pc != 0)
+        print_frame(pc, 0);
+    vaddr_t last = 0;
+    unsigned repeats = 0;
+    for (unsigned printed = 0, walked = 0; printed < BACKTRACE_MAX && walked < BACKTRACE_WALK; walked++) {
+        if (!hal_unwind(&fp, &pc))
+            break;
+        if (pc == last) {
+            repeats++;
+            continue;
+        }
+        if (repeats > 0)
+            kprintf("    … %u more of the same\n", repeats);
+        repeats = 0;
+        last = pc;
+        print_frame(pc, 1);
+        printed++;
+    }
 }
 
 static _Noreturn void stop(void)
@@ -41,11 +59,11 @@ static void print_headline(const struct trap_info *trap, const struct percpu *cp
     int owner = stack_guard_owner(trap->address);
     kprintf("\n*** %s on CPU %u: %s\n", trap_kind_name(trap->kind), cpu->index, trap->cause);
     if (trap->kind == TRAP_PAGE_FAULT || trap->kind == TRAP_STACK_OVERFLOW)
-        kprintf("  address %#018lx%s%s%s", trap->address, trap->access & TRAP_WRITE ? ", write" : "",
+        kprintf("  address 0x%016lx%s%s%s", trap->address, trap->access & TRAP_WRITE ? ", write" : "",
                 trap->access & TRAP_EXEC ? ", fetch" : "", owner >= 0 ? ", in a stack's guard" : "");
     if (owner >= 0)
         kprintf(" (CPU %d)", owner);
-    kprintf("\n  pc %#018lx  sp %#018lx  code %#llx\n", trap->pc, trap->sp, (unsigned long long)trap->code);
+    kprintf("\n  pc 0x%016lx  sp 0x%016lx  code %#llx\n", trap->pc, trap->sp, (unsigned long long)trap->code);
 }
 
 static void print_registers(const struct hal_regs *regs)
@@ -119,6 +137,6 @@ void port_panic(const char *format, ...)
     va_end(args);
     kprintf("\n");
     if (hal_percpu()->trap_depth++ == 0)
-        backtrace((vaddr_t)__builtin_return_address(0), (vaddr_t)__builtin_frame_address(0));
+        backtrace(0, (vaddr_t)__builtin_frame_address(0));
     stop();
 }

@@ -17,12 +17,13 @@
 
 /* ---- Faults ------------------------------------------------------------------------------------------- */
 
-#define NOWHERE UINT64_C(0x1230)
+/* Mapped by no row; volatile, so that the compiler cannot reason about it. */
+static volatile uintptr_t nowhere = 0x1230;
 
 static void read_nowhere(void *context)
 {
     (void)context;
-    (void)*(volatile uint64_t *)NOWHERE;
+    (void)*(volatile uint64_t *)nowhere;
 }
 
 static void write_byte(void *context)
@@ -54,7 +55,7 @@ TEST(machine, read_fault_is_caught_and_named)
     struct trap_info trap;
     CHECK(trap_catch(read_nowhere, NULL, &trap));
     CHECK_EQ(trap.kind, TRAP_PAGE_FAULT);
-    CHECK_EQ(trap.address, NOWHERE);
+    CHECK_EQ(trap.address, nowhere);
     CHECK_EQ(trap.access & TRAP_WRITE, 0);
     uint64_t offset;
     const char *name = symbol_find(trap.pc, &offset);

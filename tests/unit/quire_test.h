@@ -24,10 +24,10 @@ struct test_case {
 
 /* Defines and registers a test: TEST(frame, refill_counts_equal) { … CHECK(…); } */
 #define TEST(suite_, name_)                                                                                  \
-    static void test_##suite_##_##name_(struct test_result *test_result_);                                   \
+    static void test_##suite_##_##name_(struct test_result *test_result_ __attribute__((unused)));           \
     static const struct test_case *const case_##suite_##_##name_ __attribute__((used, section("quire_tests"))) = \
         &(const struct test_case){#suite_, #name_, test_##suite_##_##name_};                                 \
-    static void test_##suite_##_##name_(struct test_result *test_result_)
+    static void test_##suite_##_##name_(struct test_result *test_result_ __attribute__((unused)))
 
 /* Ends the test as failed unless the condition holds. */
 #define CHECK(condition)                                                                                     \

@@ -4,7 +4,8 @@
  *
  * Requests of fewer than CHUNK_FRAMES frames come from bitmaps of 512-frame chunks; larger ones from the buddy
  * above, which owns whole chunks (orders 9 … 20, that is 2 MiB … 4 GiB; order 18 is 1 GiB). Chunks move both
- * ways. Lengths are exact: 513 frames cost 513.
+ * ways. Lengths are exact: 513 frames cost 513. Runs of fewer than 512 frames do not cross a chunk border, longer
+ * ones start at one (requests for given frames excepted).
  *
  * All metadata lies in memory that the caller provides (frame_metadata_size), so nothing here allocates from
  * itself. Statistics hold from the first moment: free + used = managed, per zone.
@@ -42,7 +43,7 @@ struct zone_limits {
 #define FRAME_NODE_ANY UINT16_MAX
 
 typedef enum frame_flags {
-    FRAME_ZEROED = 1 << 0,      /* contents are zero on return */
+    FRAME_ZEROED = 1 << 0,      /* contents are zero on return; never from HighMem, which is not mapped */
     FRAME_THIS_NODE = 1 << 1,   /* fail rather than use another node */
     FRAME_THIS_ZONE = 1 << 2,   /* fail rather than use a lower zone */
     FRAME_AT = 1 << 3,          /* exactly the frames from request.at on */
@@ -64,34 +65,38 @@ struct frame_request {
 struct frame_zone_stats {
     uint64_t managed;    /* frames handed to the zone */
     uint64_t free;
-    uint64_t chunks;           /* 512-frame chunks that the zone spans */
+    uint64_t chunks;           /* 512-frame chunks of which at least one frame is managed */
     uint64_t whole_chunks;     /* of these, wholly free */
     uint64_t largest_run;      /* frames; O(zone) */
-    uint64_t allocs, frees, failures;
+    uint64_t allocs, frees;    /* runs taken from the zone and given back */
+    uint64_t failures;         /* times that the zone was asked and had nothing that fits */
     uint64_t free_blocks[FRAME_ORDERS]; /* buddy blocks by order; below 9: maximal aligned free blocks */
 };
 
 struct frame_zone_info {
     uint16_t node;
     zone_kind_t kind;
-    pfn_t start, end; /* span; may contain holes */
+    pfn_t start, end; /* span of its RAM, held back or not; may contain holes */
 };
 
-/* Bytes of metadata that frame_init will need, frame aligned. O(regions). Any context. */
+/* Bytes of metadata that frame_init will need, frame aligned; enough also when usable regions of the map have
+ * since become MEM_EARLY, MEM_KERNEL or MEM_MODULE. O(regions × zones). Boot only. */
 uint64_t frame_metadata_size(const struct memmap *map, const struct topo *topo,
                              const struct zone_limits *limits);
 
 /* Takes over every whole frame of the map's MEM_USABLE regions. map and topo are settled and assigned.
- * metadata: frame_metadata_size() bytes, zeroed, directly mapped, not inside a usable region.
- * Boot only, one CPU. ERR_INVALID: metadata too small. ERR_FULL: more zones than FRAME_MAX_ZONES. */
+ * metadata: frame_metadata_size() bytes, zeroed, directly mapped, not inside a usable region. topo must stay
+ * where it is; map is not looked at again. All of the map's other RAM (boot-reclaim, ACPI-reclaim, kernel,
+ * module, early) is held back: frame_release may hand it over.
+ * Boot only, one CPU. ERR_INVALID: metadata too small, or a region has no node. */
 MUST_CHECK status_t frame_init(const struct memmap *map, const struct topo *topo,
                                const struct zone_limits *limits, void *metadata, uint64_t metadata_size);
 
 /* Allocates a run. On success *first is its first frame; it is contiguous, within one zone, and of exactly
  * request->count frames. Order of search: for each node in the fallback order of the asked node, zones from
- * request->zone downwards.
- * ERR_INVALID: a field is out of range. ERR_NO_MEMORY: nothing fits. Any context; takes zone locks with
- * interrupts masked. */
+ * request->zone downwards. With FRAME_AT, node and zone only say what is refused.
+ * ERR_INVALID: a field is out of range, or `at` contradicts align or boundary. ERR_NO_MEMORY: nothing fits.
+ * Any context; takes zone locks with interrupts masked. */
 MUST_CHECK status_t frame_alloc(const struct frame_request *request, pfn_t *first);
 
 /* Gives a run back, or any part of one: [first, first + count) must be allocated frames of one zone.
@@ -102,9 +107,17 @@ MUST_CHECK status_t frame_free(pfn_t first, uint64_t count);
 /* One frame, Normal zone, calling CPU's node: what page tables and most callers ask for. */
 MUST_CHECK status_t frame_alloc_one(uint32_t flags, pfn_t *frame);
 
-/* Late memory: hands [first, first + count) to the allocator; the frames lie in a zone's span and were held
- * back at frame_init. ERR_INVALID, ERR_BUSY as frame_free. */
+/* Late memory: hands [first, first + count), held back at frame_init, to the allocator. It may lie in several
+ * zones. ERR_INVALID: a part is not RAM of the map. ERR_BUSY: a part is managed already. ERR_FULL: too many
+ * separate pieces. Nothing was changed then. Any context. */
 MUST_CHECK status_t frame_release(pfn_t first, uint64_t count);
+
+/* Says which node a CPU (as port_cpu counts) is on. Until then CPU i is the topology's cpu[i].
+ * cpu < TOPO_MAX_CPUS. */
+void frame_cpu_node(unsigned cpu, uint16_t node);
+
+/* The topology that frame_init was given. */
+const struct topo *frame_topo(void);
 
 /* Zones in order of node, then kind. index < frame_zone_count(). */
 #define FRAME_MAX_ZONES (TOPO_MAX_NODES * ZONE_KINDS)
@@ -123,11 +136,12 @@ typedef enum frame_state {
     FRAME_ALLOCATED,
 } frame_state_t;
 
-/* What the allocator knows of one frame, and which zone (index) it is in. */
+/* What the allocator knows of one frame, and the index of its zone. A frame that is held back is unmanaged and
+ * has a zone; for one that is not RAM at all *zone is not written. */
 frame_state_t frame_query(pfn_t frame, unsigned *zone);
 
 /* Verifies every invariant (counts against bits, summaries, buddy sets); NULL or what is broken. Takes each
- * zone's lock in turn. */
+ * zone's lock in turn. Not while frame_release runs. */
 const char *frame_check(void);
 
 #endif

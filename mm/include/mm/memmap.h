@@ -9,7 +9,8 @@
  *
  * Invariants after settle (memmap_check): regions ascend, are not empty, do not touch with equal type and
  * node, and every byte of a region has the type of its highest claim.
- * Bounds: MEMMAP_MAX_CLAIMS claims; settling looks at every claim once per boundary.
+ * Bounds: MEMMAP_MAX_CLAIMS claims, so at most twice as many regions; settling looks at every claim once per
+ * boundary. The last byte of the 64-bit address space cannot be claimed.
  */
 #ifndef MM_MEMMAP_H
 #define MM_MEMMAP_H
@@ -55,7 +56,7 @@ struct mem_claim {
     paddr_t start, end;
     mem_type_t type;
     mem_source_t source;
-    uint32_t detail;      /* entry index (e820, EFI) or structure offset (FDT), as the source counts */
+    uint32_t detail;      /* where the source says so: entry index (e820, EFI), byte offset in the blob (FDT) */
     bool ram;             /* the firmware counts these bytes as memory that is installed */
 };
 
@@ -78,8 +79,7 @@ struct memmap {
 void memmap_init(struct memmap *map);
 
 /* Records one claim. start and size are bytes and need no alignment. ram: the claim says that there is RAM.
- * Adjoining claims that say the same in order are kept as one.
- * ERR_INVALID: empty, or start + size passes 2^64 (nothing is recorded).
+ * ERR_INVALID: empty, or start + size reaches 2^64 (nothing is recorded).
  * ERR_FULL: no room; the map is then not to be trusted. Boot only, one CPU. */
 MUST_CHECK status_t memmap_claim(struct memmap *map, uint64_t start, uint64_t size, mem_type_t type,
                                  mem_source_t source, uint32_t detail, bool ram);
@@ -96,7 +96,11 @@ uint64_t memmap_bytes(const struct memmap *map, mem_type_t type, uint64_t limit)
 /* 4 KiB frames that lie wholly inside regions of one type; adjoining regions count as one. */
 uint64_t memmap_frames(const struct memmap *map, mem_type_t type);
 
-/* Bytes that any source counts as installed RAM, overlaps once; *highest_end its end. */
+/* The first stretch of installed RAM at or above `from`: bytes that any source counts as such. False: none.
+ * Starting with from = 0 and going on with the last *end visits all of it once, in rising order. */
+bool memmap_ram_next(const struct memmap *map, uint64_t from, uint64_t *start, uint64_t *end);
+
+/* Bytes of installed RAM, overlaps once; *highest_end its end. */
 uint64_t memmap_ram_bytes(const struct memmap *map, uint64_t *highest_end);
 
 /* Verifies the invariants above; returns NULL or a sentence saying which is broken. */

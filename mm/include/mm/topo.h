@@ -4,9 +4,11 @@
  * that follow. Firmware ids (proximity domains, numa-node-id, hart id, MPIDR, APIC id) may be sparse and
  * 64-bit wide; inside, nodes and CPUs have dense indexes, nodes in rising order of their firmware ids.
  *
- * Invariants after topo_settle (topo_check): at least one node; ranges sorted and free of overlap (where two
- * nodes claim one byte, the lower id keeps it and a note says so); distance[i][i] is the least of its row;
- * fallback[i] is a permutation that starts with i and never comes nearer; every CPU has a node.
+ * Ranges are kept as the firmware gave them. Where two nodes claim one byte, what may be plugged in later gives
+ * way to what is there, then the higher id to the lower (topo_node_of).
+ *
+ * Invariants after topo_settle (topo_check): at least one node, ids rising; ranges rise by their start; fallback[i]
+ * is a permutation that starts with i and never comes nearer; every CPU has a node.
  */
 #ifndef MM_TOPO_H
 #define MM_TOPO_H
@@ -25,8 +27,8 @@
 struct topo_node {
     uint32_t id;          /* the firmware's */
     bool has_distance;    /* the firmware gave a row for it */
-    uint64_t bytes;       /* memory in its ranges */
-    uint32_t cpu_count;
+    uint64_t bytes;       /* of its ranges; after topo_count, of the RAM installed there */
+    uint32_t cpu_count;   /* enabled ones */
 };
 
 struct topo_range {
@@ -44,6 +46,7 @@ struct topo_cpu {
 
 struct topo {
     uint32_t node_count, cpu_count, range_count;
+    uint32_t conflicts;  /* pairs of ranges that claim one byte for two nodes, neither to be plugged in later */
     struct topo_node node[TOPO_MAX_NODES];
     struct topo_cpu cpu[TOPO_MAX_CPUS];
     struct topo_range range[TOPO_MAX_RANGES];
@@ -75,9 +78,17 @@ void topo_settle(struct topo *topo);
  * to the node of the nearest range (node 0 if there is none). ERR_FULL: too many regions. */
 MUST_CHECK status_t topo_assign(const struct topo *topo, struct memmap *map);
 
-/* The node index of a byte, or NODE_NONE if no range holds it. */
+/* Sets each node's bytes to the map's RAM that is there. Without RAM in the map nothing changes. */
+void topo_count(struct topo *topo, const struct memmap *map);
+
+/* The node index of a byte, or NODE_NONE if no range holds it. O(ranges). */
 uint16_t topo_node_of(const struct topo *topo, paddr_t address);
 
+/* The node that [start, *end) is assigned to, with *end ≤ limit as far as that is decided at once: memory in no
+ * range is the nearest range's. O(ranges). */
+uint16_t topo_piece(const struct topo *topo, uint64_t start, uint64_t limit, uint64_t *end);
+
+/* NULL or what is broken. */
 const char *topo_check(const struct topo *topo);
 
 #endif

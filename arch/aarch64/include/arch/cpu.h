@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * The inline part of the port: system registers, interrupt masking, barriers, counters. Included by arch/hal.h,
- * which declares the hooks.
+ * The inline part of the port: system registers, interrupt masking, barriers, counters. Included by
+ * arch/hal.h, which declares the hooks.
  */
 #ifndef ARCH_CPU_H
 #define ARCH_CPU_H
@@ -47,26 +47,37 @@ static inline void cpu_dsb(void)
 
 /* What the port keeps in percpu.port. */
 enum {
-    PORT_GIC_TARGET,       /* GICv2: the CPU's bit in target lists */
-    PORT_INSTRUCTIONS,     /* 64-bit extension of the 32-bit event counter */
+    PORT_GIC_PRIVATE,  /* registers of the CPU's private interrupts */
+    PORT_GIC_TARGET,   /* GICv2: the CPU's bit in target lists */
+    PORT_INSTRUCTIONS, /* 64-bit extension of the 32-bit event counter */
 };
 
-/* Set by hal_cpu_init: this machine's CPUs have a cycle counter; …and count retired instructions. */
-extern bool cpu_has_cycles;
-uint64_t cpu_instructions(void);
+/* In start.S and trap.S. */
+extern char early_root[];
+extern char secondary_start[];
+extern char vectors[];
 
-/* Secure monitor or hypervisor call by the SMC Calling Convention; the conduit is the platform's. */
-int64_t psci_call(uint32_t function, uint64_t a, uint64_t b, uint64_t c);
-#define PSCI_SYSTEM_OFF 0x84000008u
-#define PSCI_CPU_ON 0xc4000003u
+/* The root that hal_mmu_activate loaded last: physical, for CPUs that start later. */
+extern uint64_t mmu_root;
+
+/* Set by hal_cpu_init: this machine's CPUs have a cycle counter. */
+extern bool cpu_has_cycles;
+
+/* hal_instructions, out of line. */
+uint64_t cpu_instructions(void);
 
 /* Cleans [start, start + size) to the point of coherency, where a CPU without caches reads. */
 void cpu_dcache_clean(const volatile void *start, uint64_t size);
 
-/* The generic timer's interrupt, called with its INTID by trap dispatch. */
-void timer_init_cpu(void);
-void timer_interrupt(void);
+/* The virtual timer's interrupt, and what makes its line fall. */
 extern uint32_t timer_intid;
+void timer_interrupt(void);
+
+/* A PSCI call through the platform's conduit; PSCI_NOT_SUPPORTED if it has none. */
+int64_t psci_call(uint32_t function, uint64_t a, uint64_t b, uint64_t c);
+#define PSCI_SYSTEM_OFF 0x84000008u
+#define PSCI_CPU_ON 0xc4000003u
+#define PSCI_NOT_SUPPORTED (-1)
 
 static inline struct percpu *hal_percpu(void)
 {
@@ -121,6 +132,17 @@ static inline uint64_t hal_cycles(void)
 static inline uint64_t hal_instructions(void)
 {
     return cpu_instructions();
+}
+
+/* UDF: permanently undefined. */
+static inline void hal_illegal_instruction(void)
+{
+    __asm__ volatile(".inst 0" ::: "memory");
+}
+
+static inline void hal_breakpoint(void)
+{
+    __asm__ volatile("brk #0" ::: "memory");
 }
 
 static inline void hal_pte_sync(void)

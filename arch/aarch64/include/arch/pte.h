@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT
  *
- * Page-table entries: VMSAv8-64 stage 1, 4 KiB granule, as whole words. Included by mm/pt.h after its types; the
- * bits themselves also by assembly.
+ * Page-table entries: VMSAv8-64 stage 1, 4 KiB granule, as whole words. Included by mm/pt.h after its types;
+ * the bits themselves also by assembly.
  *
- * Who may write: PTE_WRITABLE says that a leaf grants writing, and is the bit that hardware dirty tracking (DBM)
- * looks at; PTE_READ_ONLY is what the MMU enforces without it. A clean writable leaf has both and faults on its
- * first write. Dirtiness itself is PTE_SOFT_DIRTY, so that taking PROT_WRITE away does not lose it. Invariant of
- * every leaf made here: PTE_READ_ONLY is clear exactly when it is writable and dirty.
+ * Who may write: PTE_WRITABLE says that a leaf grants writing, and is the bit that hardware dirty tracking
+ * (DBM) looks at; PTE_READ_ONLY is what the MMU enforces without it. A clean writable leaf has both and
+ * faults on its first write. Dirtiness itself is PTE_SOFT_DIRTY, so that taking PROT_WRITE away does not lose
+ * it. Invariant of every leaf made here: PTE_READ_ONLY is clear exactly when it is writable and dirty.
  */
 #ifndef ARCH_PTE_H
 #define ARCH_PTE_H
@@ -122,12 +122,12 @@ static inline pte_t pte_clear_ad(pte_t e, unsigned ad)
     return e;
 }
 
-/* Arm ARM (DDI 0487) D8.16, break-before-make: of two valid entries, only rights, the access flag and software
- * bits may change in place; so may a global entry turn non-global, but not the other way. */
+/* Arm ARM (DDI 0487) D8.16, break-before-make: of two valid entries, only rights, the access flag and
+ * software bits may change in place; so may a global entry turn non-global, but not the other way. */
 static inline bool pte_needs_break(pte_t old, pte_t new)
 {
-    const pte_t harmless = PTE_USER | PTE_READ_ONLY | PTE_AF | PTE_NOT_GLOBAL | PTE_WRITABLE | PTE_PXN | PTE_UXN |
-                           PTE_SOFT_DIRTY;
+    const pte_t harmless = PTE_USER | PTE_READ_ONLY | PTE_AF | PTE_NOT_GLOBAL | PTE_WRITABLE | PTE_PXN |
+                           PTE_UXN | PTE_SOFT_DIRTY;
     if (!pte_present(old) || !pte_present(new))
         return false;
     return ((old ^ new) & ~harmless) != 0 || (old & ~new & PTE_NOT_GLOBAL) != 0;

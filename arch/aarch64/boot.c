@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The hand-off of the Linux arm64 boot protocol, and what this ISA has not: consoles that need no
+ * description, and a port space.
+ */
+#include <arch/hal.h>
+#include <boot/boot_info.h>
+#include <kernel/console.h>
+
+#define FDT_ALIGN 8 /* the boot protocol's and the device tree's own rule */
+
+status_t hal_boot_info(paddr_t handoff, struct boot_info *info)
+{
+    if (handoff.v == 0 || !is_aligned(handoff.v, FDT_ALIGN)) {
+        kprintf("boot: x0 is %#llx, which is no device tree\n", (unsigned long long)handoff.v);
+        return ERR_CORRUPT;
+    }
+    info->protocol = "Image";
+    info->fdt = handoff;
+    info->boot_cpu = sysreg_read(mpidr_el1) & MPIDR_AFFINITY;
+    return OK;
+}
+
+struct console *hal_console_early(void)
+{
+    return NULL;
+}
+
+struct console *hal_console_default(void)
+{
+    return NULL;
+}
+
+const bool hal_has_ports = false;
+
+uint8_t hal_port_read8(uint16_t port)
+{
+    (void)port;
+    return 0xff;
+}
+
+void hal_port_write8(uint16_t port, uint8_t value)
+{
+    (void)port;
+    (void)value;
+}

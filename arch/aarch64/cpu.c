@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * One CPU by itself: control registers, performance counters, the virtual timer, and the ways to stop.
+ *
+ * Time is CNTVCT_EL0, which all CPUs share, converted by 32.32 fixed-point factors; their error stays below
+ * 2^-29 for counters of up to 4 GHz.
+ */
+#include <arch/hal.h>
+#include <drivers/irqchip/gic.h>
+#include <kernel/console.h>
+#include <kernel/early.h>
+#include <kernel/percpu.h>
+
+#define PMCR_ENABLE (1u << 0 | 1u << 1 | 1u << 6) /* E; P: events to 0; LC: 64-bit cycle counter */
+#define PM_CYCLES (1u << 31)                      /* in the enable sets */
+#define PM_COUNTER0 (1u << 0)
+#define EVENT_INST_RETIRED 8
+
+#define TIMER_INTID_USUAL 27 /* PPI 11, as the SBSA has it */
+#define NS_PER_S UINT64_C(1000000000)
+
+bool cpu_has_cycles;
+uint32_t timer_intid;
+
+static bool counts_instructions;
+
+static struct {
+    uint64_t start;
+    uint64_t ns_per_tick, ticks_per_ns; /* 32.32 */
+} timer;
+
+/* ---- Counters ----------------------------------------------------------------------------------------- */
+
+static void counters_init(void)
+{
+    uint64_t version = sysreg_read(id_aa64dfr0_el1) >> 8 & 15;
+    if (version == 0 || version == 15)
+        return;
+    counts_instructions = (sysreg_read(pmcr_el0) >> 11 & 31) > 0 &&
+                          (sysreg_read(pmceid0_el0) >> EVENT_INST_RETIRED & 1);
+    sysreg_write(pmccfiltr_el0, 0);
+    if (counts_instructions)
+        sysreg_write(pmevtyper0_el0, EVENT_INST_RETIRED);
+    sysreg_write(pmcntenset_el0, counts_instructions ? PM_CYCLES | PM_COUNTER0 : PM_CYCLES);
+    sysreg_write(pmcr_el0, PMCR_ENABLE);
+    cpu_isb();
+    cpu_has_cycles = true;
+}
+
+/* The event counter has 32 bits. The extension's low half is its last reading, so as long as it is read
+ * once per 2^32 instructions nothing is lost. */
+uint64_t cpu_instructions(void)
+{
+    if (!counts_instructions)
+        return 0;
+    uint64_t state = hal_irq_save();
+    uint64_t *total = &hal_percpu()->port[PORT_INSTRUCTIONS];
+    *total += (uint32_t)(sysreg_read(pmevcntr0_el0) - *total);
+    uint64_t result = *total;
+    hal_irq_restore(state);
+    return result;
+}
+
+/* ---- Control ------------------------------------------------------------------------------------------ */
+
+void hal_cpu_init(struct percpu *cpu)
+{
+    hal_percpu_set(cpu);
+    sysreg_write(vbar_el1, (uintptr_t)vectors);
+    sysreg_write(cpacr_el1, 0); /* FP and SIMD trap: the kernel has no state for them */
+    sysreg_write(cntkctl_el1, 0);
+    sysreg_write(cntv_ctl_el0, 0);
+    sysreg_write(mdscr_el1, 0);
+    cpu_isb();
+    counters_init();
+    __asm__ volatile("msr daifclr, #5" ::: "memory"); /* SError and FIQ are reported */
+}
+
+void hal_percpu_set(struct percpu *cpu)
+{
+    sysreg_write(tpidr_el1, (uintptr_t)cpu);
+}
+
+void cpu_dcache_clean(const volatile void *start, uint64_t size)
+{
+    uint64_t line = UINT64_C(4) << (sysreg_read(ctr_el0) >> 16 & 15);
+    uint64_t end = (uintptr_t)start + size;
+    for (uint64_t at = align_down((uintptr_t)start, line); at < end; at += line)
+        __asm__ volatile("dc cvac, %0" ::"r"(at) : "memory");
+    cpu_dsb();
+}
+
+_Noreturn void hal_cpu_halt(void)
+{
+    __asm__ volatile("msr daifset, #15" ::: "memory");
+    for (;;)
+        __asm__ volatile("wfi" ::: "memory");
+}
+
+/* ---- End of the machine ------------------------------------------------------------------------------- */
+
+#define SEMIHOSTING_EXIT 0x18
+#define APPLICATION_EXIT 0x20026
+#define EXIT_OK 33
+#define EXIT_FAILED 35
+
+static void semihosting_exit(bool ok)
+{
+    const uint64_t block[2] = {APPLICATION_EXIT, ok ? EXIT_OK : EXIT_FAILED};
+    register uint64_t operation __asm__("x0") = SEMIHOSTING_EXIT;
+    register const uint64_t *argument __asm__("x1") = block;
+    __asm__ volatile("hlt #0xf000" : "+r"(operation) : "r"(argument) : "memory");
+}
+
+_Noreturn void hal_exit(bool ok)
+{
+    if (boot_info.qemu_exit)
+        semihosting_exit(ok);
+    psci_call(PSCI_SYSTEM_OFF, 0, 0, 0);
+    hal_cpu_halt();
+}
+
+/* ---- Timer -------------------------------------------------------------------------------------------- */
+
+static uint64_t scale(uint64_t value, uint64_t factor)
+{
+    return (uint64_t)((unsigned __int128)value * factor >> 32);
+}
+
+static status_t timer_init(uint32_t intid)
+{
+    uint64_t frequency = sysreg_read(cntfrq_el0) & UINT32_MAX;
+    if (frequency == 0) {
+        kprintf("timer: the firmware left CNTFRQ_EL0 at 0\n");
+        return ERR_UNSUPPORTED;
+    }
+    timer_intid = intid != 0 ? intid : TIMER_INTID_USUAL;
+    timer.start = sysreg_read(cntvct_el0);
+    timer.ticks_per_ns = (frequency << 32) / NS_PER_S;
+    timer.ns_per_tick = (NS_PER_S << 32) / frequency;
+    return OK;
+}
+
+uint64_t hal_time_ns(void)
+{
+    cpu_isb(); /* the counter may be read early otherwise */
+    return scale(sysreg_read(cntvct_el0) - timer.start, timer.ns_per_tick);
+}
+
+void hal_timer_set(uint64_t ns)
+{
+    sysreg_write(cntv_cval_el0, sysreg_read(cntvct_el0) + scale(ns, timer.ticks_per_ns));
+    sysreg_write(cntv_ctl_el0, 1);
+    cpu_isb();
+}
+
+void timer_interrupt(void)
+{
+    sysreg_write(cntv_ctl_el0, 0);
+    cpu_isb();
+}
+
+/* ---- Interrupts --------------------------------------------------------------------------------------- */
+
+status_t hal_irq_init(const struct boot_info *info)
+{
+    (void)info;
+    status_t status = gic_init(&machine.platform);
+    if (status == OK)
+        status = timer_init(machine.platform.timer_irq);
+    if (status == OK)
+        hal_irq_init_cpu();
+    return status;
+}
+
+void hal_irq_init_cpu(void)
+{
+    if (gic_init_cpu(hal_percpu()) != OK) {
+        kprintf("gic: no redistributor for CPU %#llx; it stays off\n",
+                (unsigned long long)hal_percpu()->hw_id);
+        hal_cpu_halt();
+    }
+    gic_enable_private(GIC_IPI);
+    gic_enable_private(timer_intid);
+}

@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Translation: one mode (4 KiB granule, 48 bits, four levels), kernel addresses through TTBR1. start.S has
+ * set MAIR_EL1 and TCR_EL1 for good; this file exchanges roots and drops translations.
+ */
+#include <arch/hal.h>
+#include <kernel/address_space.h>
+#include <kernel/console.h>
+
+#define LEVELS 4
+#define MAX_LEAF 2 /* 1 GiB blocks */
+
+/* Pages that are dropped one by one; larger ranges cost the whole TLB. */
+#define FLUSH_PAGES_MAX 64
+
+static const struct layout_row layout[] = {
+    {"user", HAL_USER_BASE, HAL_USER_SIZE},
+    {"direct map", HAL_DIRECT_BASE, HAL_DIRECT_SIZE},
+    {"slab window", HAL_SLAB_BASE, HAL_SLAB_SIZE},
+    {"kernel heap", HAL_HEAP_BASE, HAL_HEAP_SIZE},
+    {"vmap", HAL_VMAP_BASE, HAL_VMAP_SIZE},
+    {"kernel image", HAL_KERNEL_BASE, HAL_IMAGE_MAX},
+    {"scratch", HAL_FIXMAP_BASE, HAL_FIXMAP_SIZE},
+    {NULL, 0, 0},
+};
+
+uint64_t mmu_root;
+
+status_t hal_mmu_probe(unsigned wanted, unsigned *levels, unsigned *max_leaf)
+{
+    if (wanted != 0 && wanted != LEVELS) {
+        kprintf("mmu: %u levels are not offered; aarch64 runs with %u (48-bit addresses)\n", wanted, LEVELS);
+        return ERR_UNSUPPORTED;
+    }
+    *levels = LEVELS;
+    *max_leaf = MAX_LEAF;
+    return OK;
+}
+
+const char *hal_mmu_mode_name(unsigned levels)
+{
+    (void)levels;
+    return "4-level";
+}
+
+static void flush_all(void)
+{
+    __asm__ volatile("dsb nshst\n"
+                     "tlbi vmalle1\n"
+                     "dsb nsh\n"
+                     "isb" ::: "memory");
+}
+
+static void set_root(uint64_t root)
+{
+    sysreg_write(ttbr1_el1, root);
+    cpu_isb();
+    flush_all();
+}
+
+/* Two roots may map the same address by leaves of different sizes, which must never be in one TLB together
+ * (break-before-make). The early root between them translates only the image, boot stack included, and the
+ * fixmap: by the same 4 KiB entries as any other root, but for rights. */
+void hal_mmu_activate(paddr_t root, unsigned levels)
+{
+    (void)levels;
+    __asm__ volatile("dsb ishst" ::: "memory");
+    set_root(image_phys(early_root).v);
+    set_root(root.v);
+    mmu_root = root.v;
+}
+
+void hal_tlb_flush_local(vaddr_t start, uint64_t size)
+{
+    uint64_t pages = align_up(size, FRAME_SIZE) >> FRAME_SHIFT;
+    if (pages > FLUSH_PAGES_MAX) {
+        flush_all();
+        return;
+    }
+    __asm__ volatile("dsb nshst" ::: "memory");
+    for (uint64_t i = 0; i < pages; i++) {
+        uint64_t page = ((start >> FRAME_SHIFT) + i) & ((UINT64_C(1) << 44) - 1);
+        __asm__ volatile("tlbi vaae1, %0" ::"r"(page) : "memory");
+    }
+    __asm__ volatile("dsb nsh\n"
+                     "isb" ::: "memory");
+}
+
+const struct layout_row *hal_layout(unsigned levels)
+{
+    (void)levels;
+    return layout;
+}
+
+vaddr_t hal_direct_base(unsigned levels)
+{
+    (void)levels;
+    return HAL_DIRECT_BASE;
+}
+
+vaddr_t hal_vmap_base(unsigned levels)
+{
+    (void)levels;
+    return HAL_VMAP_BASE;
+}

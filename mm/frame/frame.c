@@ -1,0 +1,218 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The public face: requests are checked, turned into frame numbers, and offered to one zone after another.
+ */
+#include <mm/port.h>
+
+#include "zone.h"
+
+#define REQUEST_MAX (UINT64_C(1) << (FRAME_ORDERS - 1))
+#define FRAMES_END (UINT64_C(1) << (64 - FRAME_SHIFT)) /* beyond any frame number */
+#define NO_BOUNDARY (UINT64_C(1) << 63)
+
+struct frame_system frame_system;
+
+const char *zone_name(zone_kind_t kind)
+{
+    static const char *const name[ZONE_KINDS] = {"DMA", "DMA32", "Normal", "HighMem", "Movable", "Device"};
+
+    return name[kind];
+}
+
+/* ---- Allocation ----------------------------------------------------------------------------------------- */
+
+static bool request_valid(const struct frame_request *request)
+{
+    uint64_t align = request->align != 0 ? request->align : 1, at = request->at.v;
+    uint64_t boundary = request->boundary != 0 ? request->boundary : NO_BOUNDARY;
+
+    if (request->count == 0 || request->count > REQUEST_MAX)
+        return false;
+    if (!is_power_of_two(align) || align > REQUEST_MAX)
+        return false;
+    if (!is_power_of_two(boundary) || boundary < request->count)
+        return false;
+    if ((request->flags & ~FRAME_FLAGS_ALL) != 0 || (unsigned)request->zone >= ZONE_KINDS)
+        return false;
+    if (request->node != FRAME_NODE_ANY && request->node >= frame_system.topo->node_count)
+        return false;
+    return (request->flags & FRAME_AT) == 0 ||
+           (at < FRAMES_END - request->count && is_aligned(at, align) &&
+            align_down(at + request->count - 1, boundary) <= at);
+}
+
+static struct want want_of(const struct frame_request *request)
+{
+    return (struct want){
+        .count = request->count,
+        .align = request->align != 0 ? request->align : 1,
+        .boundary = request->boundary != 0 ? request->boundary : NO_BOUNDARY,
+        .end = request->limit != 0 ? request->limit >> FRAME_SHIFT : FRAMES_END,
+    };
+}
+
+/* Whether a request may use a kind of zone at all. */
+static bool kind_suits(const struct frame_request *request, zone_kind_t kind)
+{
+    if (kind == ZONE_HIGHMEM && (request->flags & FRAME_ZEROED) != 0)
+        return false;
+    if (kind == request->zone)
+        return true;
+    return kind < request->zone && request->zone != ZONE_DEVICE && (request->flags & FRAME_THIS_ZONE) == 0;
+}
+
+static uint16_t first_node(const struct frame_request *request)
+{
+    if (request->node != FRAME_NODE_ANY)
+        return request->node;
+    return atomic_load_explicit(&frame_system.cpu_node[port_cpu()], memory_order_relaxed);
+}
+
+static bool alloc_at(const struct frame_request *request, const struct want *want, uint64_t *first)
+{
+    const struct frame_range *ram = range_find(frame_system.ram, frame_system.ram_count, request->at.v);
+    struct zone *zone;
+
+    *first = request->at.v;
+    if (ram == NULL || want->count > ram->end - *first || *first + want->count > want->end)
+        return false;
+    zone = &frame_system.zone[ram->zone];
+    if (!kind_suits(request, zone->kind))
+        return false;
+    if ((request->flags & FRAME_THIS_NODE) != 0 && zone->node != first_node(request))
+        return false;
+    return zone_alloc_at(zone, *first, want->count);
+}
+
+/* At most node_count × ZONE_KINDS zones. */
+static bool alloc_search(const struct frame_request *request, const struct want *want, uint64_t *first)
+{
+    const struct topo *topo = frame_system.topo;
+    uint16_t node = first_node(request);
+    uint32_t nodes = (request->flags & FRAME_THIS_NODE) != 0 ? 1 : topo->node_count;
+
+    for (uint32_t i = 0; i < nodes; i++) {
+        const uint16_t *zone_of = frame_system.zone_of[topo->fallback[node][i]];
+
+        for (unsigned kind = request->zone + 1; kind-- > 0;) {
+            if (zone_of[kind] != ZONE_NONE && kind_suits(request, (zone_kind_t)kind) &&
+                zone_alloc(&frame_system.zone[zone_of[kind]], want, first))
+                return true;
+        }
+    }
+    return false;
+}
+
+status_t frame_alloc(const struct frame_request *request, pfn_t *first)
+{
+    struct want want;
+    uint64_t found;
+
+    if (frame_system.zone_count == 0)
+        return ERR_NO_MEMORY;
+    if (!request_valid(request))
+        return ERR_INVALID;
+    want = want_of(request);
+    if ((request->flags & FRAME_AT) != 0 ? !alloc_at(request, &want, &found)
+                                         : !alloc_search(request, &want, &found))
+        return ERR_NO_MEMORY;
+    *first = pfn(found);
+    if ((request->flags & FRAME_ZEROED) != 0) {
+        for (uint64_t i = 0; i < want.count; i++)
+            port_page_zero(port_phys_to_virt(paddr_of(pfn(found + i))));
+    }
+    return OK;
+}
+
+status_t frame_alloc_one(uint32_t flags, pfn_t *frame)
+{
+    const struct frame_request request = {
+        .count = 1, .node = FRAME_NODE_ANY, .zone = ZONE_NORMAL, .flags = flags};
+
+    return frame_alloc(&request, frame);
+}
+
+status_t frame_free(pfn_t first, uint64_t count)
+{
+    const struct frame_range *ram = range_find(frame_system.ram, frame_system.ram_count, first.v);
+
+    if (ram == NULL || count == 0 || count > ram->end - first.v)
+        return ERR_INVALID;
+    return zone_free(&frame_system.zone[ram->zone], first.v, count);
+}
+
+status_t frame_release(pfn_t first, uint64_t count)
+{
+    uint64_t end = first.v + count;
+    struct frame_range piece;
+    status_t status;
+
+    if (count == 0 || first.v >= FRAMES_END || count > FRAMES_END - first.v)
+        return ERR_INVALID;
+    status = managed_add(first.v, end);
+    for (uint64_t at = first.v; status == OK && at < end && ram_piece(at, end, &piece); at = piece.end)
+        zone_manage(&frame_system.zone[piece.zone], at, piece.end - at);
+    return status;
+}
+
+void frame_cpu_node(unsigned cpu, uint16_t node)
+{
+    atomic_store_explicit(&frame_system.cpu_node[cpu], node, memory_order_relaxed);
+}
+
+/* ---- Questions ------------------------------------------------------------------------------------------ */
+
+const struct topo *frame_topo(void)
+{
+    return frame_system.topo;
+}
+
+unsigned frame_zone_count(void)
+{
+    return frame_system.zone_count;
+}
+
+void frame_zone_info(unsigned index, struct frame_zone_info *info)
+{
+    const struct zone *zone = &frame_system.zone[index];
+
+    *info = (struct frame_zone_info){zone->node, zone->kind, pfn(zone->start), pfn(zone->end)};
+}
+
+void frame_zone_stats(unsigned index, struct frame_zone_stats *stats)
+{
+    zone_stats(&frame_system.zone[index], stats);
+}
+
+uint64_t frame_managed(void)
+{
+    uint64_t sum = 0;
+
+    for (uint32_t i = 0; i < frame_system.zone_count; i++)
+        sum += stat_get(&frame_system.zone[i].managed);
+    return sum;
+}
+
+uint64_t frame_free_count(void)
+{
+    uint64_t sum = 0;
+
+    for (uint32_t i = 0; i < frame_system.zone_count; i++)
+        sum += stat_get(&frame_system.zone[i].free);
+    return sum;
+}
+
+uint64_t frame_metadata_bytes(void)
+{
+    return frame_system.metadata_bytes;
+}
+
+frame_state_t frame_query(pfn_t frame, unsigned *zone)
+{
+    const struct frame_range *ram = range_find(frame_system.ram, frame_system.ram_count, frame.v);
+
+    if (ram == NULL)
+        return FRAME_UNMANAGED;
+    *zone = ram->zone;
+    return zone_query(&frame_system.zone[ram->zone], frame.v);
+}

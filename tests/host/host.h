@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The hosted machine: a piece of the host's memory that plays physical memory at HOST_PHYS_BASE, threads that
+ * play CPUs, and an observer for TLB flushes.
+ */
+#ifndef HOST_H
+#define HOST_H
+
+#include <mm/types.h>
+
+/* The border between DMA32 and Normal lies inside. */
+#define HOST_PHYS_BASE (GIB(4) - MIB(64))
+#define HOST_PHYS_SIZE MIB(256)
+#define HOST_CPUS 4
+
+extern uint8_t *host_arena; /* HOST_PHYS_SIZE bytes once host_memory_init has run */
+void host_memory_init(void);
+
+/* Says which CPU the calling thread plays. */
+void host_set_cpu(unsigned cpu);
+
+/* Called for every port_tlb_flush; NULL: nobody. */
+extern void (*host_tlb_observer)(vaddr_t start, uint64_t size);
+
+#endif

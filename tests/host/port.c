@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What of the fake port is not inline, and what tests/unit asks of the place it runs in.
+ */
+#include <pthread.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+
+#include <mm/port.h>
+
+#include "quire_test.h"
+
+uint8_t *host_arena;
+_Thread_local unsigned host_cpu;
+_Thread_local unsigned host_irq_depth;
+void (*host_tlb_observer)(vaddr_t start, uint64_t size);
+
+void host_memory_init(void)
+{
+    host_arena = mmap(NULL, HOST_PHYS_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
+                      -1, 0);
+    if (host_arena == MAP_FAILED)
+        port_panic("no memory for the arena");
+}
+
+void host_set_cpu(unsigned cpu)
+{
+    host_cpu = cpu;
+}
+
+void port_tlb_flush(vaddr_t start, uint64_t size)
+{
+    if (!is_aligned(start | size, FRAME_SIZE) || size == 0)
+        port_panic("flush of %#llx bytes at %#llx", (unsigned long long)size, (unsigned long long)start);
+    if (host_tlb_observer != NULL)
+        host_tlb_observer(start, size);
+}
+
+void port_panic(const char *format, ...)
+{
+    va_list args;
+
+    va_start(args, format);
+    vfprintf(stderr, format, args);
+    va_end(args);
+    fputc('\n', stderr);
+    abort();
+}
+
+unsigned test_cpus(void)
+{
+    return HOST_CPUS;
+}
+
+struct worker {
+    pthread_t thread;
+    unsigned index;
+    void (*body)(void *context, unsigned index);
+    void *context;
+};
+
+static void *work(void *argument)
+{
+    struct worker *worker = argument;
+
+    host_set_cpu(worker->index);
+    worker->body(worker->context, worker->index);
+    ASSERT(host_irq_depth == 0);
+    return NULL;
+}
+
+void test_parallel(unsigned n, void (*body)(void *context, unsigned index), void *context)
+{
+    struct worker worker[HOST_CPUS];
+
+    for (unsigned i = 0; i < n; i++) {
+        worker[i] = (struct worker){.index = i, .body = body, .context = context};
+        if (pthread_create(&worker[i].thread, NULL, work, &worker[i]) != 0)
+            port_panic("no thread");
+    }
+    for (unsigned i = 0; i < n; i++)
+        pthread_join(worker[i].thread, NULL);
+}

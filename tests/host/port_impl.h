@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The fake of mm/port.h. It is stricter than a machine: an address outside the arena, or interrupt states that
+ * are not restored innermost first, end the run.
+ */
+#ifndef PORT_IMPL_H
+#define PORT_IMPL_H
+
+#include <sched.h>
+#include <string.h>
+
+#include "host.h"
+
+extern _Thread_local unsigned host_cpu;
+extern _Thread_local unsigned host_irq_depth;
+
+static inline void *port_phys_to_virt(paddr_t address)
+{
+    if (address.v - HOST_PHYS_BASE >= HOST_PHYS_SIZE)
+        port_panic("physical address %#llx is not mapped", (unsigned long long)address.v);
+    return host_arena + (address.v - HOST_PHYS_BASE);
+}
+
+static inline paddr_t port_virt_to_phys(const void *pointer)
+{
+    return paddr(HOST_PHYS_BASE + (uint64_t)((const uint8_t *)pointer - host_arena));
+}
+
+static inline unsigned port_cpu(void)
+{
+    return host_cpu;
+}
+
+/* The state is the depth of nesting, so that restore can tell whether it is its turn. */
+static inline uint64_t port_irq_save(void)
+{
+    return host_irq_depth++;
+}
+
+static inline void port_irq_restore(uint64_t state)
+{
+    if (host_irq_depth == 0 || state != host_irq_depth - 1)
+        port_panic("interrupt state %u restored at depth %u", (unsigned)state, host_irq_depth);
+    host_irq_depth--;
+}
+
+static inline void port_cpu_relax(void)
+{
+    sched_yield();
+}
+
+static inline void port_page_zero(void *page)
+{
+    memset(page, 0, FRAME_SIZE);
+}
+
+static inline void port_pte_sync(void)
+{
+}
+
+#endif

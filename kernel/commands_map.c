@@ -141,7 +141,7 @@ bool command_nodes(int argc, char **argv)
             kprintf("%3u ", topo->distance[i][j]);
         kprintf("%*s", topo->node_count < 3 ? (int)(9 - 4 * topo->node_count) + 2 : 2, "");
         for (unsigned j = 1; j < topo->node_count; j++)
-            kprintf("%u ", topo->node[topo->fallback[i][j]].id);
+            kprintf("%s%u", j == 1 ? "" : " ", topo->node[topo->fallback[i][j]].id);
         kprintf("%s\n", topo->node_count == 1 ? "-" : "");
     }
     return true;

@@ -178,6 +178,7 @@ static void start(const struct topo_cpu *described)
     struct percpu *cpu;
     status_t status = prepare(described, &cpu);
     if (status == OK) {
+        frame_cpu_node(cpu->index, described->node);
         cpus[cpus_described++] = cpu;
         status = hal_cpu_start(&boot_info, cpu);
     }

@@ -180,3 +180,19 @@ void early_describe(paddr_t handoff)
     info->qemu_exit = options.qemu_exit;
     keep_own_memory(info);
 }
+
+void early_reclaim(void)
+{
+    struct memmap *map = &machine.map;
+    for (uint32_t i = 0; i < map->claim_count; i++) {
+        struct mem_claim *claim = &map->claim[i];
+        if (claim->source != SOURCE_KERNEL || claim->type != MEM_BOOT_RECLAIM)
+            continue;
+        const struct mem_region *region = memmap_find(map, claim->start);
+        bool ours = region != NULL && region->type == MEM_BOOT_RECLAIM && region->end.v >= claim->end.v;
+        if (ours && frame_release(pfn_of(claim->start), (claim->end.v - claim->start.v) / FRAME_SIZE) == OK)
+            claim->type = MEM_USABLE;
+    }
+    if (machine_settle(&machine) != OK)
+        port_panic("memory map: too many regions");
+}

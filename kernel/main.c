@@ -24,20 +24,20 @@ static void identify_boot_cpu(void)
     for (unsigned i = 0; i < topo->cpu_count; i++)
         if (topo->cpu[i].hw_id == percpu_boot.hw_id)
             percpu_boot.node = topo->cpu[i].node;
+    frame_cpu_node(percpu_boot.index, (uint16_t)percpu_boot.node);
 }
 
-/* The console was found through the boot stage's window, which is gone now. */
 static void report_memory(void)
 {
     uint64_t managed = frame_managed() * FRAME_SIZE;
     uint64_t metadata = frame_metadata_bytes() + vm_table_bytes();
-    uint64_t permyriad = metadata * 10000 / (managed + metadata);
+    uint64_t millipercent = metadata * 100000 / (managed + metadata);
     kprintf("memory: %llu MiB managed on %u node%s; metadata %llu KiB (allocator %llu, page tables %llu), "
-            "%llu.%02llu %%\n",
+            "%llu.%03llu %%\n",
             (unsigned long long)(managed / MIB(1)), machine.topo.node_count,
             machine.topo.node_count == 1 ? "" : "s", (unsigned long long)(metadata / KIB(1)),
             (unsigned long long)(frame_metadata_bytes() / KIB(1)), (unsigned long long)(vm_table_bytes() / KIB(1)),
-            (unsigned long long)(permyriad / 100), (unsigned long long)(permyriad % 100));
+            (unsigned long long)(millipercent / 1000), (unsigned long long)(millipercent % 1000));
 }
 
 /* On the boot CPU's final stack: with memory in place, interrupts, the other CPUs, the prompt. */
@@ -50,6 +50,7 @@ static void run(void)
     hal_irq_enable();
     cpus_start(options.cpus);
     kprintf("cpus: %u of %u running; paging %s\n", cpus_online(), cpu_count(), hal_mmu_mode_name(kernel_pt.levels));
+    early_reclaim();
     report_memory();
     hal_exit(options.script != NULL ? monitor_script(options.script) : monitor_prompt());
 }

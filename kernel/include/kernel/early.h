@@ -27,4 +27,7 @@ pte_t early_slot(unsigned slot);
  * image, modules and device tree kept out of the free memory. Stops with a clear message when that is impossible. */
 void early_describe(paddr_t handoff);
 
+/* Hands the memory that only the boot needed (the device tree) to the frame allocator. After vm_init, once. */
+void early_reclaim(void);
+
 #endif

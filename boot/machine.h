@@ -6,6 +6,10 @@
  * boot/efi) make claims, and settles map, topology and zone limits. Order of trust: e820 over EFI, else EFI
  * together with FDT; ACPI over FDT for topology. What a reader refuses is said in notes, one line each,
  * naming table and offset.
+ *
+ * A source that cannot be read at all ends the description only if nothing safer stands in for it: a device tree
+ * is replaced by e820 or EFI, EFI by e820 alone (a device tree does not know what EFI keeps), ACPI by anything that
+ * describes memory.
  */
 #ifndef BOOT_MACHINE_H
 #define BOOT_MACHINE_H
@@ -23,24 +27,27 @@ struct notes {
     uint32_t count;   /* lines kept */
     uint32_t dropped; /* lines that found no room */
     uint32_t used;
-    char text[NOTES_BYTES]; /* NUL-terminated lines back to back */
+    char text[NOTES_BYTES]; /* NUL-terminated lines back to back; nothing but printable ASCII */
 };
 void note(struct notes *notes, const char *format, ...) PRINTF(2, 3);
+/* The reason for giving up. Room is kept for it. */
+void note_fatal(struct notes *notes, const char *format, ...) PRINTF(2, 3);
 /* Line by line: start with NULL; returns NULL after the last. */
 const char *note_next(const struct notes *notes, const char *previous);
 
 /* ---- Sources ------------------------------------------------------------------------------------------ */
 
 /* Physical memory as the ACPI reader sees it: the kernel maps early, inspect looks into a file. Returns size
- * readable bytes at address, or NULL; a later call may end the validity of an earlier result's bytes beyond
- * ACPI_MAPS_HELD calls back. */
+ * readable bytes at address, valid until machine_describe returns, or NULL. */
 struct phys_reader {
     const void *(*map)(void *context, uint64_t address, uint64_t size);
     void *context;
 };
 
+#define ACPI_TABLES_MAX 64
+
 struct machine_sources {
-    const void *fdt;            /* NULL: none */
+    const void *fdt;            /* NULL: none. Aligned to 8 bytes */
     uint64_t fdt_size;          /* bytes readable at fdt */
     const struct e820_entry *e820;
     uint32_t e820_count;
@@ -49,8 +56,9 @@ struct machine_sources {
     uint32_t efi_desc_size;
     struct phys_reader phys;    /* with rsdp ≠ 0 */
     uint64_t rsdp;
-    const void *acpi_table[16]; /* or single tables, found by their signature; NULL ends */
-    uint64_t acpi_table_size[16];
+    uint32_t acpi_table_count;  /* or single tables, found by their signature */
+    const void *acpi_table[ACPI_TABLES_MAX];
+    uint64_t acpi_table_size[ACPI_TABLES_MAX];
 };
 
 /* ---- The machine -------------------------------------------------------------------------------------- */
@@ -88,7 +96,8 @@ struct dynamic_reservation {
     uint64_t size, align;
     uint64_t range_start, range_end; /* 0, 0: anywhere */
     bool nomap;
-    char name[32];
+    bool reusable;                   /* may hold movable contents until its owner asks for it */
+    char name[48];
 };
 #define MACHINE_MAX_DYNAMIC 32
 
@@ -104,7 +113,7 @@ struct machine {
     struct notes notes;
 };
 
-/* Reads all sources into machine (which may be uninitialised), then settles. machine is large (about 200 KiB):
+/* Reads all sources into machine (which may be uninitialised), then settles. machine is large (about 180 KiB):
  * static, never on a stack.
  * OK with notes where bad parts could be left out safely. ERR_CORRUPT: a source is unusable as a whole;
  * the last note says which and where. ERR_FULL: more than the tables hold. No memory at all is not an

@@ -39,8 +39,7 @@ status_t hal_mmu_probe(unsigned wanted, unsigned *levels, unsigned *max_leaf)
 
 const char *hal_mmu_mode_name(unsigned levels)
 {
-    (void)levels;
-    return "4-level";
+    return levels == 3 ? "3-level" : levels == 5 ? "5-level" : "4-level";
 }
 
 static void flush_all(void)

@@ -38,8 +38,9 @@ trap_entry:
     slli    t0, sp, 63 - HAL_STACK_SHIFT
     bltz    t0, 1f
     ld      sp, PERCPU_EMERGENCY_TOP(tp)
-    addi    sp, sp, -REGS_SIZE
-    bgtz    sp, 2f
+    bnez    sp, 2f
+    lla     sp, boot_stack_top
+2:  addi    sp, sp, -REGS_SIZE
 1:  each_register sd
     ld      t0, PERCPU_SCRATCH + 8(tp)
     sd      t0, REGS_SP(sp)
@@ -64,3 +65,94 @@ trap_entry:
     ld      t0, REGS_T0(sp)
     ld      sp, REGS_SP(sp)
     sret
+
+/* int hal_catch(struct hal_catch *): callee-saved registers, sp, return address, interrupt mask. */
+    .globl hal_catch
+hal_catch:
+    sd      s0, 0(a0)
+    sd      s1, 8(a0)
+    sd      s2, 16(a0)
+    sd      s3, 24(a0)
+    sd      s4, 32(a0)
+    sd      s5, 40(a0)
+    sd      s6, 48(a0)
+    sd      s7, 56(a0)
+    sd      s8, 64(a0)
+    sd      s9, 72(a0)
+    sd      s10, 80(a0)
+    sd      s11, 88(a0)
+    sd      ra, 96(a0)
+    sd      sp, 104(a0)
+    csrr    t0, sstatus
+    andi    t0, t0, SSTATUS_SIE
+    sd      t0, 112(a0)
+    li      a0, 0
+    ret
+
+    .globl hal_throw
+hal_throw:
+    ld      s0, 0(a0)
+    ld      s1, 8(a0)
+    ld      s2, 16(a0)
+    ld      s3, 24(a0)
+    ld      s4, 32(a0)
+    ld      s5, 40(a0)
+    ld      s6, 48(a0)
+    ld      s7, 56(a0)
+    ld      s8, 64(a0)
+    ld      s9, 72(a0)
+    ld      s10, 80(a0)
+    ld      s11, 88(a0)
+    ld      ra, 96(a0)
+    ld      sp, 104(a0)
+    ld      t0, 112(a0)
+    csrci   sstatus, SSTATUS_SIE
+    csrs    sstatus, t0
+    li      a0, 1
+    ret
+
+/* void hal_call_on_stack(uint64_t top, void (*next)(void)): a new chain of frames begins. */
+    .globl hal_call_on_stack
+hal_call_on_stack:
+    mv      sp, a0
+    li      s0, 0
+    li      ra, 0
+    jr      a1
+
+    .globl hal_overflow_stack
+hal_overflow_stack:
+    addi    sp, sp, -16
+    sd      ra, 8(sp)
+    sd      s0, 0(sp)
+    addi    s0, sp, 16
+    call    hal_overflow_stack
+
+/* bool name(void): whether reading a counter is allowed. If it traps, the trap lands behind it. */
+.macro probe_counter name, counter
+    .globl \name
+\name:
+    lla     t0, 1f
+    csrrw   t0, stvec, t0
+    li      a0, 0
+    csrr    t1, \counter
+    li      a0, 1
+    .balign 4
+1:  csrw    stvec, t0
+    ret
+.endm
+
+    probe_counter cpu_probe_cycle, cycle
+    probe_counter cpu_probe_instret, instret
+
+/* void cpu_store_untranslated(uint64_t address, uint32_t value, paddr_t entry): with translation off, the fetch
+ * after the write to satp faults, as it does in start.S. */
+    .globl cpu_store_untranslated
+cpu_store_untranslated:
+    csrw    stvec, a2
+    csrw    satp, zero
+    .balign 4
+    .globl untranslated_store
+untranslated_store:
+    sw      a1, (a0)
+1:  wfi
+    j       1b

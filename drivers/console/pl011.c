@@ -3,6 +3,7 @@
  * Arm PrimeCell UART (PL011, DDI 0183) and the SBSA's subset of it, polled. What the firmware set up is kept:
  * the line is programmed only if the UART is off or a baud rate is asked for.
  */
+#include <drivers/mmio.h>
 #include <arch/hal.h>
 #include <boot/machine.h>
 #include <kernel/console.h>

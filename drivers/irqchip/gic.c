@@ -6,6 +6,7 @@
  *
  * All interrupts that are used get one priority; nothing preempts. Shared peripheral interrupts stay off.
  */
+#include <drivers/mmio.h>
 #include <arch/hal.h>
 #include <boot/machine.h>
 #include <kernel/address_space.h>

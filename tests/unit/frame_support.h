@@ -10,6 +10,13 @@
 
 #include "quire_test.h"
 
+/* How often to repeat what chance decides: little under an emulator, much on the host. */
+#ifdef __QUIRE_KERNEL__
+#define ROUNDS(kernel, hosted) (kernel)
+#else
+#define ROUNDS(kernel, hosted) (hosted)
+#endif
+
 /* Directly mapped frames from any node. */
 #define ANY_FRAMES(count_) ((struct frame_request){.count = (count_), .node = FRAME_NODE_ANY, .zone = ZONE_NORMAL})
 

@@ -246,8 +246,11 @@ TEST(frame, everything_below_a_limit)
 
     frame_zone_info(0, &info);
     end = min_u64(info.end.v, info.start.v + 3 * CHUNK_FRAMES + 77);
-    for (uint64_t frame = 0; frame < end; frame++)
-        below += frame_query(pfn(frame), &zone) == FRAME_FREE;
+    for (uint64_t frame = info.start.v; frame < end; frame++)
+        below += frame_query(pfn(frame), &zone) == FRAME_FREE && zone == 0;
+    request.node = info.node;
+    request.zone = info.kind;
+    request.flags = FRAME_THIS_NODE | FRAME_THIS_ZONE;
     request.limit = end * FRAME_SIZE;
     chain_take_all(&chain, request, 9);
     CHECK_EQ(chain.frames, below);
@@ -558,60 +561,4 @@ TEST(frame, requested_zone_is_the_highest_used)
         CHECK_EQ(frame_free(frame, 1), OK);
     }
     CHECK_RESTORED(before);
-}
-
-/* ---- The largest blocks ------------------------------------------------------------------------------------ */
-
-/* Takes and gives back an aligned block; false if no zone has one free. */
-static bool try_block(unsigned order, status_t *status)
-{
-    struct frame_request request = ANY_FRAMES(UINT64_C(1) << order);
-    bool there = false;
-    pfn_t first;
-
-    for (unsigned i = 0; i < frame_zone_count(); i++) {
-        struct frame_zone_info info;
-        struct frame_zone_stats stats;
-
-        frame_zone_info(i, &info);
-        frame_zone_stats(i, &stats);
-        for (unsigned larger = order; larger < FRAME_ORDERS; larger++)
-            there = there || (info.kind <= ZONE_NORMAL && stats.free_blocks[larger] > 0);
-    }
-    request.align = request.count;
-    *status = frame_alloc(&request, &first);
-    if (*status == OK)
-        *status = is_aligned(first.v, request.align) ? frame_free(first, request.count) : ERR_CORRUPT;
-    return there;
-}
-
-TEST(frame, blocks_of_every_order)
-{
-    uint64_t before = frame_free_count();
-
-    for (unsigned order = 0; order < FRAME_ORDERS; order++) {
-        status_t status;
-        bool there = try_block(order, &status);
-
-        CHECK_EQ(status, there ? OK : ERR_NO_MEMORY);
-    }
-    CHECK_RESTORED(before);
-}
-
-TEST(frame, block_of_1_gib)
-{
-    status_t status;
-
-    if (!try_block(18, &status))
-        SKIP("no aligned GiB is free");
-    CHECK_EQ(status, OK);
-}
-
-TEST(frame, block_of_4_gib)
-{
-    status_t status;
-
-    if (!try_block(20, &status))
-        SKIP("no aligned 4 GiB are free");
-    CHECK_EQ(status, OK);
 }

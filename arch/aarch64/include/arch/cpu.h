@@ -16,21 +16,6 @@
 
 #define sysreg_write(name, value) __asm__ volatile("msr " #name ", %x0" ::"rZ"((uint64_t)(value)) : "memory")
 
-/* One plain load or store each: the only forms that a hypervisor can emulate from the syndrome alone. */
-static inline uint32_t mmio_read32(const volatile void *base, uint64_t offset)
-{
-    const volatile uint32_t *reg = (const volatile uint32_t *)((const volatile uint8_t *)base + offset);
-    uint32_t value;
-    __asm__ volatile("ldr %w0, %1" : "=r"(value) : "Q"(*reg));
-    return value;
-}
-
-static inline void mmio_write32(volatile void *base, uint64_t offset, uint32_t value)
-{
-    volatile uint32_t *reg = (volatile uint32_t *)((volatile uint8_t *)base + offset);
-    __asm__ volatile("str %w1, %0" : "=Q"(*reg) : "rZ"(value));
-}
-
 static inline void cpu_isb(void)
 {
     __asm__ volatile("isb" ::: "memory");

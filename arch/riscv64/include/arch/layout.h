@@ -35,6 +35,8 @@
 
 #if !defined(__ASSEMBLER__) && !defined(LINKER_SCRIPT)
 
+#include <mm/types.h>
+
 #define HAL_HALF_SIZE(levels) (UINT64_C(1) << (9 * (levels) + 11))
 
 #define HAL_DIRECT_SIZE(levels) (HAL_HALF_SIZE(levels) / 2)

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The hand-off of the Linux riscv64 boot protocol, the console that every SBI firmware has, and what this ISA has
+ * not: a port space.
+ */
+#include <arch/hal.h>
+#include <boot/boot_info.h>
+#include <kernel/console.h>
+
+#define FDT_ALIGN 8 /* the boot protocol's and the device tree's own rule */
+
+status_t hal_boot_info(paddr_t handoff, struct boot_info *info)
+{
+    if (handoff.v == 0 || !is_aligned(handoff.v, FDT_ALIGN)) {
+        kprintf("boot: a1 is %#llx, which is no device tree\n", (unsigned long long)handoff.v);
+        return ERR_CORRUPT;
+    }
+    info->protocol = "Image";
+    info->fdt = handoff;
+    return OK;
+}
+
+struct console *hal_console_early(void)
+{
+    static struct console console;
+    return sbi_console_init(&console) == OK ? &console : NULL;
+}
+
+struct console *hal_console_default(void)
+{
+    return hal_console_early();
+}
+
+const bool hal_has_ports = false;
+
+uint8_t hal_port_read8(uint16_t port)
+{
+    (void)port;
+    return 0xff;
+}
+
+void hal_port_write8(uint16_t port, uint8_t value)
+{
+    (void)port;
+    (void)value;
+}

@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * One hart by itself: control registers, interrupts and timer (both through SBI), and the ways to stop.
+ *
+ * Time is the `time` counter, which all harts share, converted by 32.32 fixed-point factors; their error stays
+ * below 2^-29 for counters of up to 4 GHz.
+ */
+#include <arch/hal.h>
+#include <arch/sbi.h>
+#include <kernel/address_space.h>
+#include <kernel/console.h>
+#include <kernel/early.h>
+#include <kernel/percpu.h>
+
+#define SSTATUS_FS (UINT64_C(3) << 13)
+#define SSTATUS_VS (UINT64_C(3) << 9)
+#define SSTATUS_SUM (UINT64_C(1) << 18)
+#define SSTATUS_MXR (UINT64_C(1) << 19)
+
+#define NS_PER_S UINT64_C(1000000000)
+
+bool cpu_has_cycle, cpu_has_instret;
+
+static struct {
+    uint64_t start;
+    uint64_t ns_per_tick, ticks_per_ns; /* 32.32 */
+} timer;
+
+/* ---- Control ------------------------------------------------------------------------------------------ */
+
+/* Floating point and vectors trap: the kernel has no state for them. User pages are out of its reach, and what is
+ * only executable cannot be read. */
+void hal_cpu_init(struct percpu *cpu)
+{
+    hal_percpu_set(cpu);
+    csr_write(sscratch, 0);
+    csr_write(sie, 0);
+    csr_clear(sstatus, SSTATUS_FS | SSTATUS_VS | SSTATUS_SUM | SSTATUS_MXR);
+    csr_write(scounteren, 0);
+    csr_write(stvec, (uintptr_t)trap_entry);
+    cpu_has_cycle = cpu_probe_cycle();
+    cpu_has_instret = cpu_probe_instret();
+}
+
+void hal_percpu_set(struct percpu *cpu)
+{
+    __asm__ volatile("mv tp, %0" ::"r"(cpu) : "memory");
+}
+
+_Noreturn void hal_cpu_halt(void)
+{
+    csr_clear(sstatus, SSTATUS_SIE);
+    csr_write(sie, 0);
+    for (;;)
+        __asm__ volatile("wfi" ::: "memory");
+}
+
+/* ---- End of the machine ------------------------------------------------------------------------------- */
+
+#define SIFIVE_TEST_FAIL 0x3333u /* QEMU's exit status in the upper half */
+#define EXIT_OK 33u
+#define EXIT_FAILED 35u
+
+/* The exit device is written with translation off: that needs no mapping, so it works at any moment. */
+_Noreturn void hal_exit(bool ok)
+{
+    (void)hal_irq_save();
+    if (boot_info.qemu_exit && machine.platform.sifive_test != 0)
+        cpu_store_untranslated(machine.platform.sifive_test, (ok ? EXIT_OK : EXIT_FAILED) << 16 | SIFIVE_TEST_FAIL,
+                               image_phys(untranslated_store));
+    sbi_call(SBI_RESET, SBI_RESET_SYSTEM, SBI_RESET_TYPE_SHUTDOWN,
+             ok ? SBI_RESET_REASON_NONE : SBI_RESET_REASON_FAILURE, 0);
+    sbi_call(SBI_LEGACY_SHUTDOWN, 0, 0, 0, 0);
+    hal_cpu_halt();
+}
+
+/* ---- Timer -------------------------------------------------------------------------------------------- */
+
+static uint64_t scale(uint64_t value, uint64_t factor)
+{
+    return (uint64_t)((unsigned __int128)value * factor >> 32);
+}
+
+static status_t timer_init(uint64_t frequency)
+{
+    if (frequency == 0 || frequency > UINT32_MAX || !sbi_has(SBI_TIME)) {
+        kprintf("timer: frequency %llu Hz, SBI timer %s\n", (unsigned long long)frequency,
+                sbi_has(SBI_TIME) ? "present" : "missing");
+        return ERR_UNSUPPORTED;
+    }
+    timer.start = csr_read(time);
+    timer.ticks_per_ns = (frequency << 32) / NS_PER_S;
+    timer.ns_per_tick = (NS_PER_S << 32) / frequency;
+    return OK;
+}
+
+uint64_t hal_time_ns(void)
+{
+    return scale(csr_read(time) - timer.start, timer.ns_per_tick);
+}
+
+void hal_timer_set(uint64_t ns)
+{
+    sbi_call(SBI_TIME, SBI_TIME_SET, csr_read(time) + scale(ns, timer.ticks_per_ns), 0, 0);
+    csr_set(sie, INTERRUPT_TIMER);
+}
+
+/* ---- Interrupts --------------------------------------------------------------------------------------- */
+
+status_t hal_irq_init(const struct boot_info *info)
+{
+    (void)info;
+    if (!sbi_has(SBI_IPI)) {
+        kprintf("sbi: no inter-processor interrupts\n");
+        return ERR_UNSUPPORTED;
+    }
+    status_t status = timer_init(machine.platform.timebase_hz);
+    if (status == OK)
+        hal_irq_init_cpu();
+    return status;
+}
+
+void hal_irq_init_cpu(void)
+{
+    csr_set(sie, INTERRUPT_SOFTWARE);
+}

@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Other harts: started through SBI HSM, interrupted through SBI IPI.
+ *
+ * A started hart begins at secondary_start with translation off. All that it reads in that state is mmu_satp; its
+ * percpu, which SBI hands over as it is, it reads with translation on.
+ */
+#include <stdatomic.h>
+#include <arch/hal.h>
+#include <arch/sbi.h>
+#include <kernel/address_space.h>
+#include <kernel/console.h>
+#include <kernel/percpu.h>
+
+status_t hal_cpu_start(const struct boot_info *info, struct percpu *cpu)
+{
+    (void)info;
+    atomic_thread_fence(memory_order_seq_cst);
+    struct sbi_result result =
+        sbi_call(SBI_HSM, SBI_HSM_START, cpu->hw_id, image_phys(secondary_start).v, (uintptr_t)cpu);
+    if (result.error == SBI_NOT_SUPPORTED)
+        return ERR_UNSUPPORTED;
+    if (result.error != 0) {
+        kprintf("sbi: hart %llu refused (%lld)\n", (unsigned long long)cpu->hw_id, (long long)result.error);
+        return ERR_INVALID;
+    }
+    return OK;
+}
+
+/* One hart: bit 0 of a mask that starts at it. The fence puts what the target shall find before the interrupt. */
+void hal_ipi_send(const struct percpu *target)
+{
+    atomic_thread_fence(memory_order_seq_cst);
+    sbi_call(SBI_IPI, SBI_IPI_SEND, 1, target->hw_id, 0);
+}

@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Topology in the device tree: /cpus, numa-node-id, and the distance map, whose entries are (from, to,
+ * distance). The map need not list both directions; one that is missing is as far as the other.
+ */
+#include "reader.h"
+
+#include <string.h>
+
+bool fdt_numa_id(const struct fdt_walk *walk, uint32_t *id)
+{
+    uint64_t number;
+    int node = fdt_here(walk)->node;
+    if (!fdt_prop_number(walk->fdt, node, "numa-node-id", &number))
+        return false;
+    if (number >= UINT32_MAX) {
+        note(&walk->machine->notes, "fdt: at %#x: numa-node-id %#llx is none; left out",
+             fdt_offset_in_blob(walk->fdt, node), (unsigned long long)number);
+        return false;
+    }
+    *id = (uint32_t)number;
+    return true;
+}
+
+/* ---- CPUs --------------------------------------------------------------------------------------------- */
+
+static void note_cpu(struct fdt_walk *walk, const char *why)
+{
+    note(&walk->machine->notes, "fdt: at %#x: CPU %s; left out",
+         fdt_offset_in_blob(walk->fdt, fdt_here(walk)->node), why);
+}
+
+static void add_cpu(struct fdt_walk *walk, uint64_t hw_id)
+{
+    uint32_t id;
+    uint16_t node = NODE_NONE;
+    if (fdt_numa_id(walk, &id) && !reader_node(walk->machine, "fdt: cpu", id, &node))
+        node = NODE_NONE;
+    status_t status = topo_add_cpu(&walk->machine->topo, hw_id, 0, node, fdt_here(walk)->available);
+    if (status == ERR_EXISTS)
+        note_cpu(walk, "has the id of another");
+    else if (status == ERR_FULL)
+        note_cpu(walk, "is one too many for this kernel");
+}
+
+void fdt_cpu(struct fdt_walk *walk)
+{
+    static const char *const riscv[] = {"riscv", NULL};
+    struct platform *platform = &walk->machine->platform;
+    int node = fdt_here(walk)->node, length;
+    if (fdt_is_compatible(walk->fdt, node, riscv))
+        platform->cpu_method = CPU_METHOD_SBI;
+    uint64_t hertz;
+    if (platform->timebase_hz == 0 &&
+        (fdt_prop_number(walk->fdt, fdt_parent(walk)->node, "timebase-frequency", &hertz) ||
+         fdt_prop_number(walk->fdt, node, "timebase-frequency", &hertz)))
+        platform->timebase_hz = hertz;
+    if (!walk->with_topology)
+        return;
+    const fdt32_t *reg = fdt_getprop(walk->fdt, node, "reg", &length);
+    int cells = fdt_parent(walk)->address_cells;
+    uint64_t hw_id;
+    if (reg == NULL || cells < 1 || length / 4 < cells || !fdt_number(reg, cells, &hw_id))
+        note_cpu(walk, "has no usable id");
+    else
+        add_cpu(walk, hw_id);
+}
+
+/* ---- Distances ---------------------------------------------------------------------------------------- */
+
+static bool set_distance(struct fdt_walk *walk, const fdt32_t *entry)
+{
+    struct topo *topo = &walk->machine->topo;
+    uint32_t from = fdt32_to_cpu(entry[0]), to = fdt32_to_cpu(entry[1]), distance = fdt32_to_cpu(entry[2]);
+    uint16_t a, b;
+    if (from == UINT32_MAX || to == UINT32_MAX || distance < DISTANCE_LOCAL ||
+        !reader_node(walk->machine, "fdt: distance-map", from, &a) ||
+        !reader_node(walk->machine, "fdt: distance-map", to, &b) ||
+        topo_set_distance(topo, a, b, distance) != OK)
+        return false;
+    return topo->distance[b][a] != 0 || topo_set_distance(topo, b, a, distance) == OK;
+}
+
+void fdt_distances(struct fdt_walk *walk)
+{
+    int node = fdt_here(walk)->node, length;
+    const fdt32_t *matrix = fdt_getprop(walk->fdt, node, "distance-matrix", &length);
+    int count = matrix == NULL ? 0 : length / 12;
+    for (int i = 0; i < count; i++) {
+        if (set_distance(walk, matrix + 3 * i))
+            continue;
+        note(&walk->machine->notes, "fdt: at %#x: distance-matrix entry %d makes no sense; the rest is left out",
+             fdt_offset_in_blob(walk->fdt, node), i);
+        return;
+    }
+}

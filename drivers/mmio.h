@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Device registers: one volatile access each, in program order among themselves (the mappings are device memory).
+ * Order against normal memory is the driver's business.
+ */
+#ifndef DRIVERS_MMIO_H
+#define DRIVERS_MMIO_H
+
+#include <mm/types.h>
+
+static inline uint32_t mmio_read32(const volatile void *base, uint64_t offset)
+{
+    return *(const volatile uint32_t *)((const volatile uint8_t *)base + offset);
+}
+
+static inline void mmio_write32(volatile void *base, uint64_t offset, uint32_t value)
+{
+    *(volatile uint32_t *)((volatile uint8_t *)base + offset) = value;
+}
+
+static inline uint8_t mmio_read8(const volatile void *base, uint64_t offset)
+{
+    return *((const volatile uint8_t *)base + offset);
+}
+
+static inline void mmio_write8(volatile void *base, uint64_t offset, uint8_t value)
+{
+    *((volatile uint8_t *)base + offset) = value;
+}
+
+#endif

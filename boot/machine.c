@@ -6,6 +6,7 @@
 #include "machine.h"
 #include "readers.h"
 
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 

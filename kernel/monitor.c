@@ -41,30 +41,31 @@ void monitor_finish(void)
 
 /* ---- Keys --------------------------------------------------------------------------------------------- */
 
+/* Masked before the timer is set: if it fired before the wait began, nothing would end the wait. */
+static void sleep_a_little(void)
+{
+    (void)hal_irq_save();
+    hal_timer_set(POLL_NS);
+    hal_idle();
+}
+
 static int wait_byte(void)
 {
-    for (;;) {
-        int byte = console_poll();
-        if (byte >= 0)
-            return byte;
-        hal_timer_set(POLL_NS);
-        (void)hal_irq_save();
-        hal_idle();
-    }
+    int byte;
+    while ((byte = console_poll()) < 0)
+        sleep_a_little();
+    return byte;
 }
 
 /* A byte that follows without delay, as in an escape sequence; -1 if none does. */
 static int next_byte(void)
 {
-    for (int tries = 0; tries < 3; tries++) {
-        int byte = console_poll();
-        if (byte >= 0)
-            return byte;
-        hal_timer_set(POLL_NS);
-        (void)hal_irq_save();
-        hal_idle();
+    int byte = console_poll();
+    for (int tries = 0; byte < 0 && tries < 3; tries++) {
+        sleep_a_little();
+        byte = console_poll();
     }
-    return -1;
+    return byte;
 }
 
 static int escape_key(void)

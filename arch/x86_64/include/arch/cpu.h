@@ -46,12 +46,9 @@
 
 /* What the port keeps in percpu.port. */
 enum {
-    PORT_TABLES,   /* struct trap_tables; 0: the boot CPU's static one */
+    PORT_TABLES,   /* a zeroed frame for its descriptor tables; 0: the boot CPU, which has static ones */
     PORT_DEADLINE, /* hal_time_ns at which the timer is due */
 };
-
-/* The frame that holds a CPU's descriptor tables has room for them: hal_cpu_start allocates it. */
-#define TRAP_TABLES_SIZE 256
 
 /* Loads this CPU's descriptor tables, with cpu's emergency stack (the boot stack's top while it has none). */
 void trap_init_cpu(struct percpu *cpu);
@@ -59,8 +56,20 @@ void trap_init_cpu(struct percpu *cpu);
 /* The timer's interrupt. */
 void timer_interrupt(void);
 
-/* This CPU's local APIC id by CPUID, as firmware tables name it. In start.S. */
+/* This CPU's local APIC id by CPUID, as firmware tables name it. In start.S, like what follows. */
 uint32_t cpu_apic_id(void);
+
+/* Goes from four to five levels of tables, with the early tables loaded before and after; image is where the
+ * image lies. Only on the boot stack; descriptor tables and gs are to be loaded anew. */
+void early_enter_la57(uint64_t image);
+
+/* What a started CPU executes first, in real mode: to be copied to a frame below 1 MiB, with the parameters at
+ * their place in it filled in. Goes on in the image, which claims secondary_cpu for itself. */
+extern const char secondary_trampoline[], secondary_trampoline_end[], secondary_parameters[];
+struct secondary_parameters {
+    uint32_t root, cr4;
+};
+extern struct percpu *secondary_cpu;
 
 /* The root and depth that hal_mmu_activate loaded last, for CPUs that start later. */
 extern uint64_t mmu_root;

@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: MIT
+"""Builds through Meson and Ninja: one line per step, the rest in build/log/.
+
+A build directory belongs to the arguments it was configured with; when those change (or the tree was moved),
+it is made anew. Otherwise Ninja decides what there is to do, and says nothing if that is nothing."""
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+import libfdt
+import packages
+import places
+import ui
+from ui import Problem
+
+ISAS = ("x86_64", "riscv64", "aarch64")
+VARIANTS = ("debug", "release", "clang")
+INSPECT = "tools/inspect/inspect"
+
+# Flags of another project in the caller's environment must not reach this one.
+ENVIRONMENT = {k: v for k, v in os.environ.items()
+               if k not in ("CC", "CFLAGS", "CPPFLAGS", "LDFLAGS", "DESTDIR", "NINJA_STATUS")} | {
+                   "LC_ALL": "C.UTF-8", "PYTHONPYCACHEPREFIX": str(places.BUILD / "pycache")}
+
+TELLING = re.compile(r"error[: ]|ERROR|undefined reference|multiple definition|overflowed|ld(\.lld)?: |not found")
+SHOWN_LINES = 12
+
+
+@dataclass(frozen=True)
+class Kernel:
+    isa: str
+    elf: Path
+    image: Path
+
+    @property
+    def boot(self):
+        """What QEMU's -kernel takes: PVH is a note in the ELF file, the other ISAs have Linux's Image header."""
+        return self.elf if self.isa == "x86_64" else self.image
+
+
+def failure(what, log):
+    """A Problem that shows the lines of the log which matter."""
+    lines = log.read_text(errors="replace").splitlines()
+    telling = [line for line in lines if TELLING.search(line)] or lines
+    chosen = telling[:SHOWN_LINES] if telling is not lines else lines[-SHOWN_LINES:]
+    return Problem(f"{what} failed; all of it is in {places.shown(log)}", details=chosen)
+
+
+def configure(directory, arguments, inputs, log):
+    """meson setup, unless the directory was set up in the same way. inputs: files whose change needs a new one."""
+    content = [str(places.ROOT), *arguments, *(path.read_text() for path in inputs)]
+    stamp = hashlib.sha256("\0".join(content).encode()).hexdigest()
+    stamp_file = directory / "quire-stamp"
+    if (directory / "build.ninja").exists() and stamp_file.exists() and stamp_file.read_text() == stamp:
+        return
+    with ui.Step(f"configure {places.shown(directory)}") as step, open(log, "w") as output:
+        step.note()
+        shutil.rmtree(directory, ignore_errors=True)
+        command = ["meson", "setup", str(directory), *arguments]
+        if subprocess.run(command, cwd=places.ROOT, env=ENVIRONMENT, stdin=subprocess.DEVNULL, stdout=output,
+                          stderr=subprocess.STDOUT).returncode != 0:
+            output.flush()
+            raise failure(f"meson setup {places.shown(directory)}", log)
+    stamp_file.write_text(stamp)
+
+
+def ninja(directory, targets, log):
+    with ui.Step(f"build {places.shown(directory)}") as step, open(log, "a") as output:
+        with subprocess.Popen(["ninja", "-C", str(directory), *targets], env=ENVIRONMENT, stdin=subprocess.DEVNULL,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace") as process:
+            for line in process.stdout:
+                output.write(line)
+                if line.startswith("["):
+                    step.note(line.partition(" ")[0])
+        if process.returncode != 0:
+            output.flush()
+            raise failure(f"build {places.shown(directory)}", log)
+
+
+def build(name, arguments, inputs=(), targets=()):
+    """Builds build/NAME and returns it."""
+    directory = places.BUILD / name
+    with places.lock():
+        libfdt.ensure()
+        log = places.log_file(f"build-{name}")
+        log.unlink(missing_ok=True)
+        configure(directory, arguments, [libfdt.WRAP, *inputs], log)
+        ninja(directory, targets, log)
+    return directory
+
+
+def kernel(isa, variant="debug"):
+    packages.ensure(packages.compilers(isa, variant))
+    cross = places.ROOT / "cross" / (f"clang-{isa}.ini" if variant == "clang" else f"{isa}.ini")
+    arguments = ["--cross-file", str(cross)] + (["--buildtype=release"] if variant == "release" else [])
+    directory = build(isa if variant == "debug" else f"{variant}-{isa}", arguments, [cross]) / "kernel"
+    return Kernel(isa, directory / f"quire-{isa}.elf", directory / f"quire-{isa}.img")
+
+
+def hosted(*targets):
+    """The build for this machine, under sanitizers: unit tests and inspect."""
+    packages.ensure(packages.BUILD)
+    return build("host", ["-Db_sanitize=address,undefined"], targets=targets)
+
+
+def inspect():
+    return hosted(INSPECT) / INSPECT

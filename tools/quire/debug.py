@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: MIT
+"""quire debug: QEMU, stopped before its first instruction, with gdb attached."""
+import shutil
+import signal
+import socket
+import subprocess
+
+import build
+import emulator
+import packages
+import places
+import run
+import ui
+from machine import command
+from options import Command, Operand
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def gdb_command(kernel, port):
+    return [shutil.which("gdb-multiarch"), "-q", str(kernel.elf), "-ex", "set pagination off",
+            "-ex", f"target remote 127.0.0.1:{port}", "-ex", "hbreak kmain", "-ex", "continue"]
+
+
+def debug(options):
+    machine = run.machine_from(options)
+    variant = run.variant_from(options)
+    command(machine, "", options.exec)
+    packages.ensure((*packages.emulator(machine.isa), "gdb"))
+    kernel = build.kernel(machine.isa, variant)
+    port = free_port()
+    output = places.log_file(f"debug-{machine.isa}")
+    line = [*emulator.bound_to_us(command(machine, kernel.boot, options.exec)), "-S", "-gdb", f"tcp:127.0.0.1:{port}",
+            "-serial", f"file:{output}", "-monitor", "none"]
+    ui.say(f"the machine's console is {places.shown(output)}; leaving gdb ends it")
+    # A session of its own: Ctrl-C in gdb must not reach QEMU.
+    process = subprocess.Popen(line, stdin=subprocess.DEVNULL, start_new_session=True)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        return subprocess.run(gdb_command(kernel, port), cwd=places.ROOT,
+                              preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)).returncode
+    finally:
+        emulator.stop(process)
+
+
+DEBUG = Command("debug", "boots under gdb, stopped at kmain", debug,
+                operands=(Operand("ISA", build.ISAS),), options=run.MACHINE_OPTIONS,
+                examples=("quire debug aarch64", 'quire debug riscv64 --cpus 1 --exec "selftest frame"'))

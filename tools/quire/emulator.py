@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: MIT
+"""Runs QEMU and tells what its end means. It never outlives quire, however quire ends."""
+import os
+import select
+import shutil
+import signal
+import subprocess
+import tempfile
+import threading
+import time
+from dataclasses import dataclass
+
+from machine import STATUS_FAILED, STATUS_OK
+from ui import Problem
+
+PROMPT = b"quire> "
+
+
+@dataclass
+class Outcome:
+    emulator: str
+    status: int | None          # None: it did not end in time
+    seconds: float
+    errors: str = ""            # what QEMU itself complained about
+
+    def problem(self):
+        """Why this run is no success, in one line; None if it is one."""
+        if self.status == STATUS_OK:
+            return None
+        if self.status is None:
+            return f"no end within {self.seconds:.0f} s: the machine hangs, or --timeout is too short"
+        if self.status == STATUS_FAILED:
+            return "a command failed, or the kernel stopped"
+        if self.status == 0:
+            return "the machine ended without a status: a reset, a triple fault, or QEMU was told to quit"
+        if self.status < 0:
+            return f"{self.emulator} was ended by {signal.Signals(-self.status).name}"
+        lines = self.errors.strip().splitlines()
+        return f"{self.emulator} ended with status {self.status}" + (f": {lines[-1]}" if lines else "")
+
+
+class Console:
+    """A machine's output on its way to `write`: without carriage returns, and without the lines that OpenSBI prints
+    before it starts the kernel (unless the machine ends before that)."""
+
+    FIRST, LAST = b"OpenSBI v", b"Boot HART MEDELEG"
+
+    def __init__(self, write):
+        self.write = write
+        self.held = b""
+        self.passing = False
+
+    def feed(self, data):
+        data = data.replace(b"\r", b"")
+        if self.passing:
+            self.write(data)
+            return
+        self.held += data
+        start = self.held.lstrip()
+        if not start[:len(self.FIRST)] == self.FIRST[:len(start)]:
+            self.flush()
+        elif self.LAST in start and b"\n" in (rest := start.partition(self.LAST)[2]):
+            self.held = rest.partition(b"\n")[2]
+            self.flush()
+
+    def flush(self):
+        self.passing = True
+        if self.held:
+            self.write(self.held)
+        self.held = b""
+
+
+class Feeder:
+    """Types what comes from `source` once the prompt is there; at its end, `poweroff`."""
+
+    def __init__(self, source, target):
+        self.seen = b""
+        self.thread = threading.Thread(target=self.copy, args=(source, target), daemon=True)
+
+    def watch(self, data):
+        if self.thread.ident is None:
+            self.seen = self.seen[-len(PROMPT):] + data
+            if PROMPT in self.seen:
+                self.thread.start()
+
+    @staticmethod
+    def copy(source, target):
+        try:
+            while data := os.read(source, 4096):
+                target.write(data)
+            target.write(b"\npoweroff\n")
+        except (BrokenPipeError, ValueError):
+            pass  # the machine has ended
+
+
+def bound_to_us(command):
+    """Makes the kernel end the emulator when quire dies, even by SIGKILL."""
+    if shutil.which(command[0]) is None:
+        raise Problem(f"{command[0]} is not installed")
+    setpriv = shutil.which("setpriv")
+    return [setpriv, "--pdeathsig", "KILL", "--", *command] if setpriv else list(command)
+
+
+def stop(process):
+    if process.poll() is None:
+        process.terminate()
+        try:
+            process.wait(2)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def read_until_end(process, deadline, write):
+    """Passes output on. False: the deadline came first."""
+    stream = process.stdout.fileno()
+    while True:
+        left = None if deadline is None else deadline - time.monotonic()
+        if left is not None and left <= 0:
+            return False
+        if not select.select([stream], [], [], left)[0]:
+            return False
+        data = os.read(stream, 1 << 16)
+        if not data:
+            return True
+        write(data)
+
+
+def run(command, write, timeout=None, typed=None):
+    """Runs a machine whose output goes to write(bytes). typed: a file descriptor to type from; None: no input."""
+    start = time.monotonic()
+    console = Console(write)
+    with tempfile.TemporaryFile() as errors:
+        process = subprocess.Popen([*bound_to_us(command), "-serial", "stdio", "-monitor", "none"], bufsize=0,
+                                   stdin=subprocess.DEVNULL if typed is None else subprocess.PIPE,
+                                   stdout=subprocess.PIPE, stderr=errors)
+        feeder = Feeder(typed, process.stdin) if typed is not None else None
+
+        def take(data):
+            console.feed(data)
+            if feeder:
+                feeder.watch(data)
+        try:
+            ended = read_until_end(process, None if timeout is None else start + timeout, take)
+            status = process.wait(None if ended else 0) if ended else None
+            console.flush()
+        finally:
+            stop(process)
+            process.stdout.close()
+        errors.seek(0)
+        return Outcome(command[0], status, time.monotonic() - start, errors.read().decode(errors="replace"))
+
+
+def run_on_terminal(command, timeout=None):
+    """Gives the machine the terminal that quire was called from. Ctrl-C goes to the machine."""
+    import termios
+    start = time.monotonic()
+    settings = termios.tcgetattr(0)
+    process = subprocess.Popen([*bound_to_us(command), "-serial", "mon:stdio"])
+    try:
+        status = process.wait(timeout)
+    except subprocess.TimeoutExpired:
+        status = None
+    finally:
+        stop(process)
+        termios.tcsetattr(0, termios.TCSADRAIN, settings)
+    return Outcome(command[0], status, time.monotonic() - start)

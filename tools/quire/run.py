@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: MIT
+"""quire run, quire inspect."""
+import os
+import sys
+
+import build
+import emulator
+import packages
+import ui
+from machine import ISAS, Machine, NODES_MAX, command, parse_count, parse_size, with_enough_cpus
+from options import Command, Operand, Option
+from ui import Problem
+
+EXEC_TIMEOUT = 60.0
+
+
+def parse_seconds(text):
+    seconds = float(text) if text.replace(".", "", 1).isdigit() else 0
+    if not 0 < seconds < 1e6:
+        raise ValueError("not a number of seconds")
+    return seconds
+
+
+ISA = Operand("ISA", build.ISAS, "riscv64")
+
+MACHINE_OPTIONS = (
+    Option("--cpus", "N", "number of CPUs (default 4, or one per node)", parse_count(1024)),
+    Option("--mem", "SIZE", "memory: 32M, 1G, … (default 1G); a plain number counts MiB", parse_size),
+    Option("--nodes", "N", "cut memory and CPUs into N NUMA nodes that stand in a ring (default 1)",
+           parse_count(NODES_MAX)),
+    Option("--cpu", "MODEL", "QEMU's CPU model (default "
+           + ", ".join(f"{isa.cpu} on {isa.name}" for isa in ISAS.values()) + ")"),
+    Option("--append", "OPTIONS", "kernel options: paging=sv39|sv48|sv57|4|5, cpus=N"),
+    Option("--initrd", "FILE", "a file that the boot loader places in memory"),
+    Option("--qemu-arg", "A", "one more word for QEMU's command line", repeat=True),
+    Option("--exec", "\"CMD; CMD\"", "run these monitor commands, then end; status 0 only if all succeeded"),
+    Option("--release", None, "the release build"),
+    Option("--clang", None, "the build by clang and lld"),
+)
+
+
+def machine_from(options):
+    machine = Machine(options.isa, mem=options.mem or Machine.mem, nodes=options.nodes or 1,
+                      cpus=options.cpus or Machine.cpus, cpu=options.cpu, append=options.append or "",
+                      initrd=options.initrd and os.path.abspath(options.initrd), extra=tuple(options.qemu_arg))
+    return machine if options.cpus else with_enough_cpus(machine)
+
+
+def variant_from(options):
+    if options.release and options.clang:
+        raise Problem("--release and --clang are two builds: choose one", status=2)
+    return "release" if options.release else "clang" if options.clang else "debug"
+
+
+def write_output(data):
+    sys.stdout.buffer.write(data)
+    sys.stdout.buffer.flush()
+
+
+def run(options):
+    machine = machine_from(options)
+    variant = variant_from(options)
+    command(machine, "", options.exec)  # complains about wrong options before anything is built
+    packages.ensure(packages.emulator(machine.isa))
+    line = command(machine, build.kernel(machine.isa, variant).boot, options.exec)
+    if options.exec is not None:
+        outcome = emulator.run(line, write_output, options.timeout or EXEC_TIMEOUT)
+    elif sys.stdin.isatty() and sys.stdout.isatty():
+        ui.say("Ctrl-A X ends QEMU; Ctrl-A H lists its other keys")
+        outcome = emulator.run_on_terminal(line, options.timeout)
+    else:
+        outcome = emulator.run(line, write_output, options.timeout, typed=sys.stdin.fileno())
+    if outcome.problem():
+        raise Problem(outcome.problem())
+    return 0
+
+
+def inspect(words):
+    program = build.inspect()
+    os.execv(program, ["inspect", *words])
+
+
+RUN = Command(
+    "run", "boots the kernel in QEMU, to a prompt or to run commands", run, operands=(ISA,),
+    options=MACHINE_OPTIONS + (
+        Option("--timeout", "S", f"give up after S seconds (default {EXEC_TIMEOUT:.0f} with --exec, else none)",
+               parse_seconds),),
+    text="Without --exec the terminal is the machine's console; Ctrl-A X leaves. From a pipe, lines are typed at the "
+         "prompt\nand the end of input powers off. The status is 0 only if the machine ended by itself with success: a failed "
+         "command, a\npanic, a hang, a reset and a triple fault are not.",
+    examples=("quire run riscv64", 'quire run x86_64 --cpus 4 --nodes 4 --mem 2G --exec "map; nodes; zones; selftest"',
+              "quire run riscv64 --append paging=sv39", "quire run aarch64 --qemu-arg -d --qemu-arg int"))
+
+INSPECT = Command(
+    "inspect", "shows what the kernel would make of a machine, from its firmware's tables", inspect,
+    passes_on="[--json] [KIND:]FILE…",
+    examples=("quire inspect board.dtb", "quire inspect --json e820:map.bin acpi:tables/"))

@@ -1,0 +1,2 @@
+from options import Command
+TEST = Command("test", "tests", lambda o: 0)

@@ -32,7 +32,7 @@ class Outcome:
         if self.status == STATUS_FAILED:
             return "a command failed, or the kernel stopped"
         if self.status == 0:
-            return "the machine ended without a status: a reset, a triple fault, or QEMU was told to quit"
+            return "the machine ended without a status (a reset, a triple fault, or Ctrl-A X)"
         if self.status < 0:
             return f"{self.emulator} was ended by {signal.Signals(-self.status).name}"
         lines = self.errors.strip().splitlines()
@@ -49,11 +49,12 @@ class Console:
         self.write = write
         self.held = b""
         self.passing = False
+        self.last = b"\n"
 
     def feed(self, data):
         data = data.replace(b"\r", b"")
         if self.passing:
-            self.write(data)
+            self.put(data)
             return
         self.held += data
         start = self.held.lstrip()
@@ -63,11 +64,21 @@ class Console:
             self.held = rest.partition(b"\n")[2]
             self.flush()
 
+    def put(self, data):
+        if data:
+            self.last = data[-1:]
+            self.write(data)
+
     def flush(self):
         self.passing = True
-        if self.held:
-            self.write(self.held)
+        self.put(self.held)
         self.held = b""
+
+    def finish(self):
+        """The end, on a line of its own."""
+        self.flush()
+        if self.last != b"\n":
+            self.put(b"\n")
 
 
 class Feeder:
@@ -143,7 +154,7 @@ def run(command, write, timeout=None, typed=None):
         try:
             ended = read_until_end(process, None if timeout is None else start + timeout, take)
             status = process.wait(None if ended else 0) if ended else None
-            console.flush()
+            console.finish()
         finally:
             stop(process)
             process.stdout.close()

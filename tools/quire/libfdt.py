@@ -19,7 +19,7 @@ import ui
 from ui import Problem
 
 WRAP = places.ROOT / "subprojects/libfdt.wrap"
-ARCHIVE = places.ROOT / "subprojects/packagecache/libfdt-linux-6.1.tar"
+ARCHIVE = places.ROOT / "subprojects/packagefiles/libfdt-linux-6.1.tar"
 FOLDER = "libfdt-linux-6.1"
 FILES = ("fdt.c", "fdt.h", "fdt_addresses.c", "fdt_ro.c", "fdt_strerror.c", "libfdt.h", "libfdt_env.h",
          "libfdt_internal.h")

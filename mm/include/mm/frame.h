@@ -40,6 +40,16 @@ struct zone_limits {
     uint64_t direct_end; /* RAM from here on is HighMem; UINT64_MAX: all RAM is mapped */
 };
 
+/* The zone that holds a byte of RAM. */
+static inline zone_kind_t zone_of(const struct zone_limits *limits, uint64_t address)
+{
+    if (limits->direct_end != 0 && address >= limits->direct_end)
+        return ZONE_HIGHMEM;
+    if (address < limits->dma_end)
+        return ZONE_DMA;
+    return address < limits->dma32_end ? ZONE_DMA32 : ZONE_NORMAL;
+}
+
 #define FRAME_NODE_ANY UINT16_MAX
 
 typedef enum frame_flags {

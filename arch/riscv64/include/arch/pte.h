@@ -54,14 +54,15 @@ static inline pte_t pte_make_table(paddr_t table)
     return (table.v >> PTE_PADDR_SHIFT & PTE_FRAME_MASK) | PTE_VALID;
 }
 
-/* Accessed from the start and, if writable, dirty: whoever wants to track use clears them. */
+/* Accessed and dirty from the start: a hart may fault instead of setting a bit, and the kernel's own leaves must not
+ * fault, whatever rights they get later. Whoever wants to track use clears them. */
 static inline pte_t pte_make_leaf(paddr_t pa, unsigned level, unsigned prot, memtype_t type)
 {
     (void)level;
-    pte_t e = (pa.v >> PTE_PADDR_SHIFT & PTE_FRAME_MASK) | PTE_VALID | PTE_READ | PTE_A;
+    pte_t e = (pa.v >> PTE_PADDR_SHIFT & PTE_FRAME_MASK) | PTE_VALID | PTE_READ | PTE_A | PTE_D;
     e |= (pte_t)type << PTE_MEMTYPE_SHIFT;
     if (prot & PROT_WRITE)
-        e |= PTE_WRITE | PTE_D;
+        e |= PTE_WRITE;
     if (prot & PROT_EXEC)
         e |= PTE_EXEC;
     if (prot & PROT_USER)

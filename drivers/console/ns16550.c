@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * 16550-compatible UARTs, polled, on I/O ports or memory-mapped registers (PC16550D datasheet, table II). Line
+ * settings stay as the firmware left them unless the description names clock and baud rate.
+ *
+ * Bound: a byte waits at most PUT_SPINS looks for room, then is lost rather than hanging the machine.
+ */
+#include <arch/hal.h>
+#include <boot/machine.h>
+#include <drivers/mmio.h>
+#include <kernel/console.h>
+
+enum { REG_DATA = 0, REG_IER = 1, REG_FCR = 2, REG_LCR = 3, REG_MCR = 4, REG_LSR = 5, REG_SCRATCH = 7 };
+enum { LSR_DATA = 0x01, LSR_ROOM = 0x20, FCR_ENABLE_CLEAR = 0x07, LCR_8N1 = 0x03, LCR_DLAB = 0x80, MCR_DTR_RTS = 0x03 };
+
+#define PUT_SPINS 100000
+
+static uint8_t reg_read(const struct console *console, unsigned reg)
+{
+    if (console->base == NULL)
+        return hal_port_read8((uint16_t)(console->port + reg));
+    uint64_t offset = (uint64_t)reg << console->reg_shift;
+    return console->reg_width == 4 ? (uint8_t)mmio_read32(console->base, offset) : mmio_read8(console->base, offset);
+}
+
+static void reg_write(const struct console *console, unsigned reg, uint8_t value)
+{
+    uint64_t offset = (uint64_t)reg << console->reg_shift;
+    if (console->base == NULL)
+        hal_port_write8((uint16_t)(console->port + reg), value);
+    else if (console->reg_width == 4)
+        mmio_write32(console->base, offset, value);
+    else
+        mmio_write8(console->base, offset, value);
+}
+
+static void ns16550_put(struct console *console, char c)
+{
+    for (int spins = 0; spins < PUT_SPINS && !(reg_read(console, REG_LSR) & LSR_ROOM); spins++)
+        hal_cpu_relax();
+    reg_write(console, REG_DATA, (uint8_t)c);
+}
+
+static int ns16550_get(struct console *console)
+{
+    return reg_read(console, REG_LSR) & LSR_DATA ? reg_read(console, REG_DATA) : -1;
+}
+
+/* A missing part reads as all ones, or does not keep its scratch register. */
+static bool answers(const struct console *console)
+{
+    if (reg_read(console, REG_LSR) == 0xff)
+        return false;
+    reg_write(console, REG_SCRATCH, 0x5a);
+    return reg_read(console, REG_SCRATCH) == 0x5a;
+}
+
+static void set_line(const struct console *console, const struct console_desc *desc)
+{
+    uint32_t divisor = desc->clock / (16 * desc->baud);
+    reg_write(console, REG_LCR, LCR_DLAB | LCR_8N1);
+    reg_write(console, REG_DATA, (uint8_t)divisor);
+    reg_write(console, REG_IER, (uint8_t)(divisor >> 8));
+    reg_write(console, REG_LCR, LCR_8N1);
+}
+
+status_t ns16550_init(struct console *console, const struct console_desc *desc, volatile void *base)
+{
+    if (base == NULL && (!desc->io_port || !hal_has_ports))
+        return ERR_NOT_FOUND;
+    *console = (struct console){.name = "ns16550", .put = ns16550_put, .get = ns16550_get, .base = base,
+                                .port = (uint16_t)desc->base, .reg_shift = (uint8_t)desc->reg_shift,
+                                .reg_width = (uint8_t)desc->reg_width};
+    if (!answers(console))
+        return ERR_NOT_FOUND;
+    reg_write(console, REG_IER, 0);
+    if (desc->clock != 0 && desc->baud != 0)
+        set_line(console, desc);
+    reg_write(console, REG_FCR, FCR_ENABLE_CLEAR);
+    reg_write(console, REG_MCR, MCR_DTR_RTS);
+    return OK;
+}

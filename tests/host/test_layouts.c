@@ -1,0 +1,336 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The frame allocator on machines that nobody has at hand: holes, borders in awkward places, 64 nodes, 16 TiB.
+ */
+#include <stdlib.h>
+
+#include "layout.h"
+#include "quire_test.h"
+
+static const struct zone_limits no_limits = {.direct_end = UINT64_MAX};
+static const struct zone_limits pc_limits = {.dma_end = MIB(16), .dma32_end = GIB(4), .direct_end = UINT64_MAX};
+
+static struct frame_request request_for(uint64_t count)
+{
+    return (struct frame_request){.count = count, .zone = ZONE_MOVABLE};
+}
+
+/* Takes all frames one by one, checks that each was free before and none comes twice, gives them back. */
+static bool drain_and_refill(void)
+{
+    uint64_t total = frame_free_count(), taken = 0;
+    uint64_t *frame = malloc(total * sizeof(*frame));
+    bool good = frame != NULL;
+    unsigned zone;
+
+    for (; good && taken < total; taken++) {
+        pfn_t first;
+
+        good = frame_alloc(&(struct frame_request){.count = 1, .zone = ZONE_MOVABLE}, &first) == OK &&
+               frame_query(first, &zone) == FRAME_ALLOCATED;
+        frame[taken] = first.v;
+    }
+    good = good && frame_free_count() == 0 && frame_check() == NULL;
+    for (uint64_t i = 0; good && i < taken; i++) /* 7919 is coprime to all totals here: another order */
+        good = frame_free(pfn(frame[i * 7919 % total]), 1) == OK;
+    free(frame);
+    return good && frame_free_count() == total && frame_check() == NULL;
+}
+
+TEST(layout, holes)
+{
+    struct frame_zone_stats stats;
+    struct frame_request request = request_for(1);
+    pfn_t first;
+
+    layout_begin(1);
+    layout_ram(0, 0x1000, 0x9fc00);
+    layout_ram(0, MIB(1), GIB(3));
+    layout_ram(0, GIB(4), GIB(5));
+    layout_ram(0, TIB(8), TIB(8) + GIB(1));
+    layout_part(MIB(100), MIB(300) + 0x123, MEM_RESERVED);
+    CHECK_EQ(layout_start(&pc_limits), OK);
+    CHECK(frame_check() == NULL);
+    CHECK_EQ(frame_zone_count(), 3);
+    CHECK_EQ(frame_managed(), layout_usable_frames());
+    CHECK_EQ(frame_free_count(), layout_usable_frames());
+    /* The 8 TiB without memory cost nothing. */
+    CHECK(frame_metadata_bytes() * 20000 < frame_managed() * FRAME_SIZE);
+    frame_zone_stats(2, &stats);
+    CHECK_EQ(stats.managed, GIB(2) / FRAME_SIZE);
+    CHECK_EQ(stats.largest_run, GIB(1) / FRAME_SIZE);
+    CHECK_EQ(stats.free_blocks[18], 2);
+    /* Across a hole no run exists, on both sides it does. */
+    request.count = GIB(1) / FRAME_SIZE + 1;
+    request.flags = FRAME_THIS_ZONE;
+    request.zone = ZONE_NORMAL;
+    CHECK_EQ(frame_alloc(&request, &first), ERR_NO_MEMORY);
+    request.count--;
+    CHECK_EQ(frame_alloc(&request, &first), OK);
+    CHECK_EQ(first.v, GIB(4) / FRAME_SIZE);
+    CHECK_EQ(frame_alloc(&request, &first), OK);
+    CHECK_EQ(first.v, TIB(8) / FRAME_SIZE);
+    CHECK(frame_check() == NULL);
+    layout_end();
+}
+
+/* Three nodes take turns inside chunks, and meet inside frames. */
+TEST(layout, nodes_inside_chunks)
+{
+    uint64_t start = MIB(64) + 0x800;
+    unsigned zone = 0;
+
+    layout_begin(3);
+    for (unsigned i = 0; i < 60; i++) {
+        uint64_t end = start + 0x21000 + i * 0x3400;
+
+        layout_ram(i % 3, start, end);
+        start = end;
+    }
+    CHECK_EQ(layout_start(&no_limits), OK);
+    CHECK(frame_check() == NULL);
+    CHECK_EQ(frame_managed(), layout_usable_frames());
+    CHECK_EQ(frame_zone_count(), 3);
+    for (uint64_t frame = MIB(64) / FRAME_SIZE + 1; frame < start / FRAME_SIZE; frame++) {
+        struct frame_zone_info info;
+
+        CHECK_EQ(frame_query(pfn(frame), &zone), FRAME_FREE);
+        frame_zone_info(zone, &info);
+        CHECK_EQ(info.node, topo_node_of(&layout_topo, paddr(frame * FRAME_SIZE)));
+    }
+    CHECK(drain_and_refill());
+    layout_end();
+}
+
+TEST(layout, zone_borders_anywhere)
+{
+    const struct zone_limits limits = {
+        .dma_end = MIB(7) + 0x1234, .dma32_end = MIB(9), .direct_end = MIB(21) + 0x3000};
+
+    layout_begin(1);
+    layout_ram(0, 0, MIB(32) - 0x10);
+    CHECK_EQ(layout_start(&limits), OK);
+    CHECK(frame_check() == NULL);
+    CHECK_EQ(frame_zone_count(), 4);
+    for (uint64_t frame = 0; frame < MIB(32) / FRAME_SIZE - 1; frame++) {
+        uint64_t end = (frame + 1) * FRAME_SIZE;
+        zone_kind_t kind = end <= limits.dma_end      ? ZONE_DMA
+                           : end <= limits.dma32_end  ? ZONE_DMA32
+                           : end <= limits.direct_end ? ZONE_NORMAL
+                                                      : ZONE_HIGHMEM;
+        struct frame_zone_info info;
+        unsigned zone = 0;
+
+        CHECK_EQ(frame_query(pfn(frame), &zone), FRAME_FREE);
+        frame_zone_info(zone, &info);
+        CHECK_EQ(info.kind, kind);
+        CHECK(info.start.v <= frame && frame < info.end.v);
+    }
+    CHECK(drain_and_refill());
+    layout_end();
+}
+
+TEST(layout, highmem_only_for_those_who_can)
+{
+    const struct zone_limits limits = {.direct_end = GIB(1)};
+    struct frame_request request = request_for(1);
+    pfn_t first;
+
+    layout_begin(1);
+    layout_ram(0, GIB(1) - MIB(4), GIB(1) + MIB(4));
+    CHECK_EQ(layout_start(&limits), OK);
+    request.zone = ZONE_HIGHMEM;
+    CHECK_EQ(frame_alloc(&request, &first), OK);
+    CHECK(first.v >= GIB(1) / FRAME_SIZE);
+    request.flags = FRAME_THIS_ZONE | FRAME_ZEROED; /* cannot be zeroed through the direct map */
+    CHECK_EQ(frame_alloc(&request, &first), ERR_NO_MEMORY);
+    request = request_for(1024);
+    request.zone = ZONE_NORMAL;
+    CHECK_EQ(frame_alloc(&request, &first), OK);
+    CHECK_EQ(first.v, (GIB(1) - MIB(4)) / FRAME_SIZE);
+    CHECK_EQ(frame_alloc_one(0, &first), ERR_NO_MEMORY);
+    request.count = 1;
+    request.flags = FRAME_AT;
+    request.at = pfn(GIB(1) / FRAME_SIZE + 5);
+    CHECK_EQ(frame_alloc(&request, &first), ERR_NO_MEMORY); /* Normal was the highest that would do */
+    request.zone = ZONE_MOVABLE;
+    CHECK_EQ(frame_alloc(&request, &first), OK);
+    CHECK(frame_check() == NULL);
+    layout_end();
+}
+
+/* 64 nodes of 256 GiB: 16 TiB. */
+TEST(layout, sixteen_tib_on_64_nodes)
+{
+    const uint64_t node_size = GIB(256), total = 64 * node_size;
+    struct frame_request request = request_for(1 << 20);
+    uint64_t blocks = 0;
+    pfn_t first;
+
+    layout_begin(64);
+    for (unsigned i = 0; i < 64; i++)
+        layout_ram(i, GIB(4) + i * node_size, GIB(4) + (i + 1) * node_size);
+    CHECK_EQ(layout_start(&pc_limits), OK);
+    CHECK_EQ(frame_zone_count(), 64);
+    CHECK_EQ(frame_free_count(), total / FRAME_SIZE);
+    CHECK(frame_metadata_bytes() * 25000 < total); /* 0.004 % */
+    CHECK(frame_check() == NULL);
+    request.align = request.count;
+    request.node = 17;
+    CHECK_EQ(frame_alloc(&request, &first), OK);
+    CHECK_EQ(first.v, (GIB(4) + 17 * node_size) / FRAME_SIZE);
+    CHECK_EQ(frame_free(first, request.count), OK);
+    for (; frame_alloc(&request, &first) == OK; blocks++)
+        CHECK(is_aligned(first.v, request.count));
+    CHECK_EQ(blocks, total / GIB(4));
+    CHECK_EQ(frame_free_count(), 0);
+    for (uint64_t i = 0; i < blocks; i++)
+        CHECK_EQ(frame_free(pfn(GIB(4) / FRAME_SIZE + i * request.count), request.count), OK);
+    CHECK_EQ(frame_free_count(), total / FRAME_SIZE);
+    layout_end();
+}
+
+/* All memory once taken in single frames; afterwards 1 GiB comes in one piece. */
+TEST(layout, small_runs_then_one_gib)
+{
+    struct frame_request request = request_for(1 << 18);
+    pfn_t first;
+
+    layout_begin(1);
+    layout_ram(0, GIB(2) - MIB(3), GIB(3) + MIB(1));
+    CHECK_EQ(layout_start(&no_limits), OK);
+    CHECK(drain_and_refill());
+    request.align = request.count;
+    CHECK_EQ(frame_alloc(&request, &first), OK);
+    CHECK_EQ(first.v, GIB(2) / FRAME_SIZE);
+    CHECK(frame_check() == NULL);
+    layout_end();
+}
+
+TEST(layout, late_memory)
+{
+    const uint64_t base = MIB(32) / FRAME_SIZE;
+    uint64_t managed;
+    unsigned zone = 9;
+
+    layout_begin(2);
+    layout_ram(0, MIB(8), MIB(20));
+    layout_ram(1, MIB(20), MIB(64));
+    layout_part(MIB(15), MIB(22), MEM_BOOT_RECLAIM); /* over the DMA border and the node border */
+    layout_part(MIB(32), MIB(34), MEM_MODULE);
+    layout_part(MIB(40), MIB(42), MEM_RESERVED);
+    CHECK_EQ(layout_start(&pc_limits), OK);
+    managed = frame_managed();
+    CHECK_EQ(managed, layout_usable_frames());
+    CHECK_EQ(frame_query(pfn(base), &zone), FRAME_UNMANAGED);
+    CHECK_EQ(frame_free(pfn(base), 1), ERR_INVALID);
+
+    CHECK_EQ(frame_release(pfn(base), 0), ERR_INVALID);
+    CHECK_EQ(frame_release(pfn(base - 1), 2), ERR_BUSY);              /* the first is managed */
+    CHECK_EQ(frame_release(pfn(MIB(40) / FRAME_SIZE), 1), ERR_INVALID); /* not ours */
+    CHECK_EQ(frame_release(pfn(MIB(63) / FRAME_SIZE), 512), ERR_INVALID);
+    CHECK_EQ(frame_release(pfn(UINT64_MAX), 2), ERR_INVALID);
+    CHECK_EQ(frame_managed(), managed);
+
+    /* A chunk in three parts, the last making it whole. */
+    CHECK_EQ(frame_release(pfn(base + 100), 7), OK);
+    CHECK_EQ(frame_query(pfn(base + 100), &zone), FRAME_FREE);
+    CHECK_EQ(frame_query(pfn(base + 99), &zone), FRAME_UNMANAGED);
+    CHECK_EQ(frame_free(pfn(base + 99), 1), ERR_INVALID);
+    CHECK_EQ(frame_free(pfn(base + 100), 7), ERR_BUSY);
+    CHECK_EQ(frame_free(pfn(base + 100), 8), ERR_INVALID);
+    CHECK_EQ(frame_release(pfn(base + 106), 5), ERR_BUSY);
+    CHECK(frame_check() == NULL);
+    CHECK_EQ(frame_release(pfn(base), 100), OK);
+    CHECK_EQ(frame_release(pfn(base + 107), 405), OK);
+    CHECK_EQ(frame_managed(), managed + 512);
+    CHECK(frame_check() == NULL);
+
+    /* Over two borders at once. */
+    CHECK_EQ(frame_release(pfn(MIB(15) / FRAME_SIZE), MIB(7) / FRAME_SIZE), OK);
+    CHECK_EQ(frame_managed(), managed + 512 + MIB(7) / FRAME_SIZE);
+    CHECK_EQ(frame_free_count(), frame_managed());
+    CHECK(frame_check() == NULL);
+    CHECK(drain_and_refill());
+    layout_end();
+}
+
+/* Every second frame: the table of ranges fills up, and says so. */
+TEST(layout, late_memory_in_too_many_pieces)
+{
+    uint64_t frame = MIB(4) / FRAME_SIZE, managed;
+    status_t status = OK;
+
+    layout_begin(1);
+    layout_ram(0, MIB(2), MIB(16));
+    layout_part(MIB(4), MIB(12), MEM_KERNEL);
+    CHECK_EQ(layout_start(&no_limits), OK);
+    for (; frame < MIB(12) / FRAME_SIZE && status == OK; frame += 2)
+        status = frame_release(pfn(frame + 1), 1);
+    CHECK_EQ(status, ERR_FULL);
+    managed = frame_managed();
+    CHECK(frame_check() == NULL);
+    CHECK_EQ(frame_free_count(), managed);
+    CHECK(managed > layout_usable_frames() + 100);
+    layout_end();
+}
+
+/* The kernel sizes the metadata first and then takes memory for it and for page tables out of the map. */
+TEST(layout, early_memory_after_sizing)
+{
+    uint64_t size;
+    void *memory;
+
+    layout_begin(2);
+    layout_ram(0, MIB(1), MIB(128));
+    layout_ram(1, MIB(128), MIB(256));
+    CHECK_EQ(layout_settle(), OK);
+    size = frame_metadata_size(&layout_map, &layout_topo, &pc_limits);
+    for (unsigned i = 0; i < 30; i++)
+        layout_part(MIB(2) + i * MIB(7), MIB(2) + i * MIB(7) + 0x5000, MEM_EARLY);
+    CHECK_EQ(layout_settle(), OK);
+    memory = aligned_alloc(FRAME_SIZE, size);
+    CHECK(memory != NULL);
+    for (uint64_t i = 0; i < size; i++)
+        ((uint8_t *)memory)[i] = 0;
+    CHECK_EQ(frame_init(&layout_map, &layout_topo, &pc_limits, memory, size), OK);
+    CHECK_EQ(frame_managed(), layout_usable_frames());
+    CHECK(frame_check() == NULL);
+    CHECK_EQ(frame_init(&layout_map, &layout_topo, &pc_limits, memory, 4096), ERR_INVALID);
+    free(memory);
+}
+
+TEST(layout, no_memory_at_all)
+{
+    pfn_t first;
+    unsigned zone;
+
+    layout_begin(1);
+    layout_part(MIB(1), MIB(2), MEM_RESERVED);
+    CHECK_EQ(layout_start(&pc_limits), OK);
+    CHECK_EQ(frame_zone_count(), 0);
+    CHECK_EQ(frame_alloc_one(0, &first), ERR_NO_MEMORY);
+    CHECK_EQ(frame_free(pfn(256), 1), ERR_INVALID);
+    CHECK_EQ(frame_query(pfn(256), &zone), FRAME_UNMANAGED);
+    CHECK_EQ(frame_free_count() + frame_managed(), 0);
+    CHECK(frame_check() == NULL);
+    layout_end();
+}
+
+/* A CPU's own node comes first for requests that name none. */
+TEST(layout, local_node_first)
+{
+    struct frame_request request = {.count = 1, .node = FRAME_NODE_ANY, .zone = ZONE_NORMAL};
+    pfn_t first;
+
+    layout_begin(3);
+    for (unsigned i = 0; i < 3; i++)
+        layout_ram(i, GIB(1) + i * MIB(16), GIB(1) + (i + 1) * MIB(16));
+    CHECK_EQ(layout_start(&no_limits), OK);
+    for (unsigned node = 0; node < 3; node++) {
+        frame_cpu_node(0, (uint16_t)node);
+        CHECK_EQ(frame_alloc(&request, &first), OK);
+        CHECK_EQ(first.v, (GIB(1) + node * MIB(16)) / FRAME_SIZE);
+    }
+    layout_end();
+}

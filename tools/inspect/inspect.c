@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Arguments, and the machine from the sources.
+ */
+#include "inspect.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char usage[] =
+    "usage: quire inspect [--json] [--efi-desc-size N] [KIND:]FILE...\n"
+    "\n"
+    "Shows what the kernel would make of a machine that FILE describes: a device tree (.dtb), ACPI tables\n"
+    "(SIG.bin, or a folder of them), a physical memory image (.phys), an e820 or EFI memory map (.map, .bin),\n"
+    "a topology (.topo); several together describe one machine.\n"
+    "KIND is fdt, acpi, phys, e820, efi or topo; without it content decides, then the file's name.\n";
+
+void fail(const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    fputs("quire inspect: ", stderr);
+    vfprintf(stderr, format, args);
+    fputc('\n', stderr);
+    va_end(args);
+    exit(1);
+}
+
+/* ---- The machine -------------------------------------------------------------------------------------- */
+
+static const char *last_note(const struct notes *notes)
+{
+    const char *last = "no reason given";
+    for (const char *line = note_next(notes, NULL); line != NULL; line = note_next(notes, line))
+        last = line;
+    return last;
+}
+
+/* A recorded topology serves where firmware tables say nothing. */
+static void apply_record(struct subject *subject)
+{
+    struct machine *machine = &subject->machine;
+    if (machine->topo.cpu_count > 0 || machine->topo.range_count > 0 || machine->topo.node_count > 1) {
+        note(&machine->notes, "topo: not used, since the firmware's tables have a topology");
+        subject->recorded = false;
+        return;
+    }
+    machine->topo = subject->record.topo;
+    if (machine_settle(machine) != OK)
+        fail("%s", last_note(&machine->notes));
+}
+
+static void describe(struct subject *subject)
+{
+    struct machine *machine = &subject->machine;
+    if (machine_describe(machine, &subject->sources) != OK) {
+        const char *path = subject->sole_path;
+        fail("%s%s%s", path != NULL ? path : "", path != NULL ? ": " : "", last_note(&machine->notes));
+    }
+    if (subject->recorded)
+        apply_record(subject);
+    if (memmap_bytes(&machine->map, MEM_USABLE, UINT64_MAX) == 0)
+        note(&machine->notes, "no usable memory: %s",
+             machine->map.claim_count == 0 ? "nothing here says what memory the machine has"
+                                           : "all that is described is reserved or not memory");
+}
+
+/* ---- Arguments ---------------------------------------------------------------------------------------- */
+
+static uint32_t parse_desc_size(const char *text)
+{
+    char *end;
+    unsigned long value = strtoul(text, &end, 0);
+    if (end == text || *end != '\0' || text[0] == '-' || value > 4096)
+        fail("--efi-desc-size: \"%s\" is not a number up to 4096", text);
+    return (uint32_t)value;
+}
+
+int main(int argc, char **argv)
+{
+    static struct subject subject;
+    uint32_t efi_desc_size = 48;
+    bool json = false, options = true;
+    int files = 0;
+    for (int i = 1; i < argc; i++) {
+        const char *argument = argv[i];
+        if (!options || argument[0] != '-')
+            argv[files++] = argv[i];
+        else if (strcmp(argument, "--") == 0)
+            options = false;
+        else if (strcmp(argument, "--json") == 0)
+            json = true;
+        else if (strcmp(argument, "--efi-desc-size") == 0 && i + 1 < argc)
+            efi_desc_size = parse_desc_size(argv[++i]);
+        else if (strncmp(argument, "--efi-desc-size=", 16) == 0)
+            efi_desc_size = parse_desc_size(argument + 16);
+        else if (strcmp(argument, "--help") == 0 || strcmp(argument, "-h") == 0)
+            return fputs(usage, stdout) < 0;
+        else
+            fail("\"%s\" is not an option; see quire inspect --help", argument);
+    }
+    if (files == 0)
+        fail("no file given; see quire inspect --help");
+    subject.sole_path = files == 1 ? argv[0] : NULL;
+    for (int i = 0; i < files; i++)
+        load(&subject, argv[i], efi_desc_size);
+    describe(&subject);
+    (json ? print_json : print_text)(&subject);
+    if (fflush(stdout) != 0 || ferror(stdout))
+        fail("the output could not be written");
+    return 0;
+}

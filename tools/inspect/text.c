@@ -1,0 +1,236 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Text formats: memory maps ("0xSTART 0xEND TYPE" for e820, with a fourth column of attributes for EFI; ends are
+ * exclusive) and recorded topologies ("node ID memtotal_kb N cpus LIST", "distance ID ROW…").
+ */
+#include "inspect.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define LINE_MAX 4096
+#define EFI_DESC_SIZE 48
+
+/* ---- Lines -------------------------------------------------------------------------------------------- */
+
+struct lines {
+    const char *path;
+    const char *next; /* NULL at the end */
+    unsigned number;
+    char text[LINE_MAX];
+};
+
+/* The next line that is neither empty nor a comment. */
+static bool next_line(struct lines *lines)
+{
+    while (lines->next != NULL) {
+        const char *end = strchr(lines->next, '\n');
+        size_t length = end != NULL ? (size_t)(end - lines->next) : strlen(lines->next);
+        lines->number++;
+        if (length >= LINE_MAX)
+            fail("%s: line %u: longer than %u characters", lines->path, lines->number, LINE_MAX - 1);
+        memcpy(lines->text, lines->next, length);
+        lines->text[length] = '\0';
+        lines->text[strcspn(lines->text, "#\r")] = '\0';
+        lines->next = end != NULL ? end + 1 : NULL;
+        if (strspn(lines->text, " \t") != strlen(lines->text))
+            return true;
+    }
+    return false;
+}
+
+static struct lines lines_of(const char *path, struct bytes bytes)
+{
+    return (struct lines){.path = path, .next = (const char *)bytes.data};
+}
+
+/* The next word as a number; fails if there is none. */
+static uint64_t number(const struct lines *lines, char **cursor)
+{
+    char *end, *word = *cursor + strspn(*cursor, " \t");
+    errno = 0;
+    unsigned long long value = strtoull(word, &end, 0);
+    if (end == word || errno != 0 || word[0] == '-' || strchr(" \t,-", *end) == NULL)
+        fail("%s: line %u: \"%.*s\" is not a number of 64 bits", lines->path, lines->number,
+             (int)strcspn(word, " \t"), word);
+    *cursor = end;
+    return value;
+}
+
+static void expect_end(const struct lines *lines, const char *cursor)
+{
+    cursor += strspn(cursor, " \t");
+    if (*cursor != '\0')
+        fail("%s: line %u: \"%s\" is too much", lines->path, lines->number, cursor);
+}
+
+unsigned text_columns(struct bytes bytes)
+{
+    struct lines lines = lines_of("", bytes);
+    unsigned columns = 0;
+    if (next_line(&lines))
+        for (char *word = strtok(lines.text, " \t"); word != NULL; word = strtok(NULL, " \t"))
+            columns++;
+    return columns;
+}
+
+/* ---- Maps --------------------------------------------------------------------------------------------- */
+
+static void *grow(void *array, size_t count, size_t size)
+{
+    /* Whenever the count reaches a power of two, room for as many again. */
+    if ((count & (count - 1)) == 0)
+        array = realloc(array, 2 * (count + 1) * size);
+    if (array == NULL)
+        fail("out of memory");
+    return array;
+}
+
+void parse_e820(const char *path, struct bytes bytes, struct machine_sources *sources)
+{
+    struct lines lines = lines_of(path, bytes);
+    struct e820_entry *entries = grow(NULL, 0, sizeof(*entries));
+    uint32_t count = 0;
+    for (; next_line(&lines); count++) {
+        char *cursor = lines.text;
+        uint64_t start = number(&lines, &cursor), end = number(&lines, &cursor);
+        uint64_t type = number(&lines, &cursor);
+        expect_end(&lines, cursor);
+        if (end < start || type > UINT32_MAX)
+            fail("%s: line %u: e820: the entry ends before it starts, or has no type", path, lines.number);
+        entries = grow(entries, count, sizeof(*entries));
+        entries[count] = (struct e820_entry){start, end - start, (uint32_t)type};
+    }
+    sources->e820 = entries;
+    sources->e820_count = count;
+}
+
+void parse_efi(const char *path, struct bytes bytes, struct machine_sources *sources)
+{
+    struct lines lines = lines_of(path, bytes);
+    uint64_t (*entries)[EFI_DESC_SIZE / 8] = grow(NULL, 0, sizeof(*entries));
+    size_t count = 0;
+    for (; next_line(&lines); count++) {
+        char *cursor = lines.text;
+        uint64_t start = number(&lines, &cursor), end = number(&lines, &cursor);
+        uint64_t type = number(&lines, &cursor), attributes = number(&lines, &cursor);
+        expect_end(&lines, cursor);
+        if (end < start || !is_aligned(end - start, FRAME_SIZE) || type > UINT32_MAX)
+            fail("%s: line %u: efi: the entry is not made of whole pages, or has no type", path, lines.number);
+        entries = grow(entries, count, sizeof(*entries));
+        memset(entries[count], 0, sizeof(*entries));
+        entries[count][0] = type;
+        entries[count][1] = start;
+        entries[count][3] = (end - start) >> FRAME_SHIFT;
+        entries[count][4] = attributes;
+    }
+    sources->efi_map = entries;
+    sources->efi_map_size = count * EFI_DESC_SIZE;
+    sources->efi_desc_size = EFI_DESC_SIZE;
+}
+
+/* ---- Topologies --------------------------------------------------------------------------------------- */
+
+static bool take_word(char **cursor, const char *word)
+{
+    char *at = *cursor + strspn(*cursor, " \t");
+    size_t length = strlen(word);
+    if (strncmp(at, word, length) != 0 || strchr(" \t", at[length]) == NULL)
+        return false;
+    *cursor = at + length;
+    return true;
+}
+
+static void add_cpu(const struct lines *lines, struct topo *topo, uint64_t cpu, uint16_t node)
+{
+    status_t status = topo_add_cpu(topo, cpu, 0, node, true);
+    if (status != OK)
+        fail("%s: line %u: topo: CPU %llu: %s", lines->path, lines->number, (unsigned long long)cpu,
+             status_name(status));
+}
+
+/* "0-7,16-23", or "-" for none. */
+static void parse_cpus(const struct lines *lines, char **cursor, struct topo *topo, uint16_t node)
+{
+    *cursor += strspn(*cursor, " \t");
+    if (**cursor == '-' || **cursor == '\0') {
+        *cursor += **cursor == '-';
+        return;
+    }
+    for (;; ++*cursor) {
+        uint64_t first = number(lines, cursor), last = first;
+        if (**cursor == '-') {
+            ++*cursor;
+            last = number(lines, cursor);
+        }
+        if (last < first || last - first >= TOPO_MAX_CPUS)
+            fail("%s: line %u: topo: CPUs %llu-%llu", lines->path, lines->number, (unsigned long long)first,
+                 (unsigned long long)last);
+        for (uint64_t cpu = first; cpu <= last; cpu++)
+            add_cpu(lines, topo, cpu, node);
+        if (**cursor != ',')
+            return;
+    }
+}
+
+static void parse_node(const struct lines *lines, char *cursor, struct recorded_topo *record)
+{
+    uint64_t id = number(lines, &cursor), kib = 0;
+    uint16_t node;
+    if (id > UINT32_MAX || topo_add_node(&record->topo, (uint32_t)id, &node) != OK)
+        fail("%s: line %u: topo: node %llu is one too many, or no id", lines->path, lines->number,
+             (unsigned long long)id);
+    if (take_word(&cursor, "memtotal_kb"))
+        kib = number(lines, &cursor);
+    if (kib > UINT64_MAX >> 10)
+        fail("%s: line %u: topo: no machine has %llu KiB", lines->path, lines->number, (unsigned long long)kib);
+    record->id[node] = (uint32_t)id;
+    record->bytes[node] = kib << 10;
+    if (take_word(&cursor, "cpus"))
+        parse_cpus(lines, &cursor, &record->topo, node);
+    expect_end(lines, cursor);
+}
+
+/* Rows list the distances in rising order of the node ids, which are all known by now. */
+static void parse_distances(const struct lines *lines, char *cursor, struct recorded_topo *record)
+{
+    uint64_t id = number(lines, &cursor);
+    uint32_t last = 0;
+    uint16_t from = NODE_NONE;
+    for (uint16_t i = 0; i < record->topo.node_count; i++)
+        if (record->id[i] == id)
+            from = i;
+    for (uint32_t k = 0; k < record->topo.node_count; k++) {
+        uint16_t to = NODE_NONE;
+        for (uint16_t i = 0; i < record->topo.node_count; i++)
+            if ((k == 0 || record->id[i] > last) && (to == NODE_NONE || record->id[i] < record->id[to]))
+                to = i;
+        uint64_t distance = number(lines, &cursor);
+        if (distance > UINT16_MAX || topo_set_distance(&record->topo, from, to, (uint32_t)distance) != OK)
+            fail("%s: line %u: topo: distance %llu of node %llu", lines->path, lines->number,
+                 (unsigned long long)distance, (unsigned long long)id);
+        last = record->id[to];
+    }
+    expect_end(lines, cursor);
+}
+
+void parse_topo(const char *path, struct bytes bytes, struct recorded_topo *record)
+{
+    topo_init(&record->topo);
+    /* Distances refer to nodes that may come later, so nodes first. */
+    for (int pass = 0; pass < 2; pass++) {
+        struct lines lines = lines_of(path, bytes);
+        while (next_line(&lines)) {
+            char *cursor = lines.text;
+            bool node = take_word(&cursor, "node"), distance = !node && take_word(&cursor, "distance");
+            if (!node && !distance && !take_word(&cursor, "attr"))
+                fail("%s: line %u: topo: \"%s\" is neither node, distance nor attr", path, lines.number, cursor);
+            if (node && pass == 0)
+                parse_node(&lines, cursor, record);
+            else if (distance && pass == 1)
+                parse_distances(&lines, cursor, record);
+        }
+    }
+}

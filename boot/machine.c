@@ -64,7 +64,7 @@ status_t reader_claim(struct machine *machine, const char *what, const struct me
     status_t status = memmap_claim(&machine->map, claim->start.v, size, claim->type, claim->source,
                                    claim->detail, claim->ram);
     if (status == ERR_INVALID) {
-        note(&machine->notes, "%s %#x: %#llx + %#llx passes the end of the address space; left out", what,
+        note(&machine->notes, "%s %#x: %#llx + %#llx wraps around; left out", what,
              claim->detail, (unsigned long long)claim->start.v, (unsigned long long)size);
         return OK;
     }

@@ -28,7 +28,6 @@ static uint32_t node_id(uint16_t node)
 /* ---- map ---------------------------------------------------------------------------------------------- */
 
 #define BAR_WIDTH 64
-#define BAR_GAP 2 /* columns that a hole of any size takes */
 
 static char bar_symbol(mem_type_t type)
 {
@@ -41,13 +40,27 @@ static char bar_symbol(mem_type_t type)
     }
 }
 
-/* RAM as one line of text, holes left out: each column shows the weightiest thing in it. */
+static bool is_ram(const struct memmap *map, const struct mem_region *region)
+{
+    for (unsigned i = 0; i < map->claim_count; i++) {
+        const struct mem_claim *claim = &map->claim[i];
+        if (claim->ram && claim->start.v <= region->start.v && region->start.v < claim->end.v)
+            return true;
+    }
+    return false;
+}
+
+static uint64_t ram_size(const struct memmap *map, const struct mem_region *region)
+{
+    return is_ram(map, region) ? region->end.v - region->start.v : 0;
+}
+
+/* RAM as one line of text, holes left out. Whatever is not free shows, however small. */
 static void print_bar(const struct memmap *map)
 {
     uint64_t total = 0, done = 0;
     for (unsigned i = 0; i < map->region_count; i++)
-        if (map->region[i].type != MEM_MMIO)
-            total += map->region[i].end.v - map->region[i].start.v;
+        total += ram_size(map, &map->region[i]);
     if (total == 0)
         return;
     char bar[BAR_WIDTH + 1];
@@ -56,7 +69,7 @@ static void print_bar(const struct memmap *map)
     bar[BAR_WIDTH] = '\0';
     for (unsigned i = 0; i < map->region_count; i++) {
         const struct mem_region *region = &map->region[i];
-        uint64_t size = region->type == MEM_MMIO ? 0 : region->end.v - region->start.v;
+        uint64_t size = ram_size(map, region);
         uint64_t first = done * BAR_WIDTH / total, last = (done + size - (size > 0)) * BAR_WIDTH / total;
         char symbol = bar_symbol(region->type);
         for (uint64_t column = first; size > 0 && symbol != '.' && column <= last && column < BAR_WIDTH; column++)

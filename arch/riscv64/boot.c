@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * The hand-off of the Linux riscv64 boot protocol, the console that every SBI firmware has, and what this ISA has
- * not: a port space.
+ * The hand-off of the Linux riscv64 boot protocol, the console that every SBI firmware has, and what this ISA
+ * has not: a port space.
  */
 #include <arch/hal.h>
 #include <boot/boot_info.h>
@@ -23,7 +23,7 @@ status_t hal_boot_info(paddr_t handoff, struct boot_info *info)
 struct console *hal_console_early(void)
 {
     static struct console console;
-    return sbi_console_init(&console) == OK ? &console : NULL;
+    return console.put != NULL || sbi_console_init(&console) == OK ? &console : NULL;
 }
 
 struct console *hal_console_default(void)

@@ -2,8 +2,8 @@
  *
  * One hart by itself: control registers, interrupts and timer (both through SBI), and the ways to stop.
  *
- * Time is the `time` counter, which all harts share, converted by 32.32 fixed-point factors; their error stays
- * below 2^-29 for counters of up to 4 GHz.
+ * Time is the `time` counter, which all harts share, converted by 32.32 fixed-point factors; their error
+ * stays below 2^-29 for counters of up to 4 GHz.
  */
 #include <arch/hal.h>
 #include <arch/sbi.h>
@@ -28,8 +28,8 @@ static struct {
 
 /* ---- Control ------------------------------------------------------------------------------------------ */
 
-/* Floating point and vectors trap: the kernel has no state for them. User pages are out of its reach, and what is
- * only executable cannot be read. */
+/* Floating point and vectors trap: the kernel has no state for them. User pages are out of its reach, and
+ * what is only executable cannot be read. */
 void hal_cpu_init(struct percpu *cpu)
 {
     hal_percpu_set(cpu);
@@ -66,7 +66,8 @@ _Noreturn void hal_exit(bool ok)
 {
     (void)hal_irq_save();
     if (boot_info.qemu_exit && machine.platform.sifive_test != 0)
-        cpu_store_untranslated(machine.platform.sifive_test, (ok ? EXIT_OK : EXIT_FAILED) << 16 | SIFIVE_TEST_FAIL,
+        cpu_store_untranslated(machine.platform.sifive_test,
+                               (ok ? EXIT_OK : EXIT_FAILED) << 16 | SIFIVE_TEST_FAIL,
                                image_phys(untranslated_store));
     sbi_call(SBI_RESET, SBI_RESET_SYSTEM, SBI_RESET_TYPE_SHUTDOWN,
              ok ? SBI_RESET_REASON_NONE : SBI_RESET_REASON_FAILURE, 0);

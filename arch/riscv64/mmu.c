@@ -2,10 +2,10 @@
  *
  * Translation: finding the paging modes, exchanging roots, dropping translations.
  *
- * Probing. A write to satp with a mode that the hart does not have changes nothing, but one that it has takes effect
- * at once. So the tables tried are real: the last entry of probe_root[0], an Sv48 root, is the present Sv39 root,
- * and the last entry of probe_root[1], an Sv57 root, is probe_root[0]. What Sv39 maps in the kernel's half has the
- * same addresses in all three.
+ * Probing. A write to satp with a mode that the hart does not have changes nothing, but one that it has takes
+ * effect at once. So the tables tried are real: the last entry of probe_root[0], an Sv48 root, is the present
+ * Sv39 root, and the last entry of probe_root[1], an Sv57 root, is probe_root[0]. What Sv39 maps in the
+ * kernel's half has the same addresses in all three.
  */
 #include <arch/hal.h>
 #include <kernel/address_space.h>
@@ -36,7 +36,8 @@
 static const struct layout_row layout[][8] = {LAYOUT(3), LAYOUT(4), LAYOUT(5)};
 static const char *const mode_name[] = {"Sv39", "Sv48", "Sv57"};
 
-static pte_t probe_root[LEVELS_MAX - LEVELS_MIN][PT_ENTRIES] __attribute__((aligned(4096), section(".bss.pages")));
+static pte_t probe_root[LEVELS_MAX - LEVELS_MIN][PT_ENTRIES]
+    __attribute__((aligned(4096), section(".bss.pages")));
 
 uint64_t mmu_satp;
 

@@ -2,8 +2,8 @@
  *
  * Other harts: started through SBI HSM, interrupted through SBI IPI.
  *
- * A started hart begins at secondary_start with translation off. All that it reads in that state is mmu_satp; its
- * percpu, which SBI hands over as it is, it reads with translation on.
+ * A started hart begins at secondary_start with translation off. All that it reads in that state is mmu_satp and
+ * late_hart; its percpu, which SBI hands over as it is, it reads with translation on.
  */
 #include <stdatomic.h>
 #include <arch/hal.h>
@@ -12,9 +12,16 @@
 #include <kernel/console.h>
 #include <kernel/percpu.h>
 
+/* See start.S: for a hart that enters at the boot entry although it was given another. */
+extern struct {
+    uint64_t hart, percpu;
+} late_hart;
+
 status_t hal_cpu_start(const struct boot_info *info, struct percpu *cpu)
 {
     (void)info;
+    late_hart.percpu = (uintptr_t)cpu;
+    late_hart.hart = cpu->hw_id;
     atomic_thread_fence(memory_order_seq_cst);
     struct sbi_result result =
         sbi_call(SBI_HSM, SBI_HSM_START, cpu->hw_id, image_phys(secondary_start).v, (uintptr_t)cpu);

@@ -67,7 +67,7 @@ primary:
     li      t0, 1                           /* firmware without HSM enters on all harts: the first one boots */
     lla     t1, entered
     amoswap.w t0, t0, (t1)
-    bnez    t0, park
+    bnez    t0, late
 
     mv      s2, a0
     mv      s3, a1
@@ -93,6 +93,13 @@ primary:
     li      ra, 0
     tail    kmain
 
+/* A hart that nobody waits for, or one that was: OpenSBI before 1.2 may release a hart that is still in its own
+ * start-up before it stored where to, and it arrives here. late_hart says whether it is the one being started. */
+late:
+    lla     t0, late_hart
+    ld      t1, (t0)
+    ld      a1, 8(t0)
+    beq     t1, a0, secondary_start
 park:
     wfi
     j       park
@@ -144,7 +151,9 @@ build_tables:
     ret
 
     .data
-    .balign 4
+    .balign 8
+    .globl late_hart
+late_hart:          .quad -1, 0             /* hart id and percpu of the hart being started */
 entered:            .word 0                 /* not in .bss, which is zeroed later */
 
 /* The boot stack takes the upper half of a slot, as every stack does (HAL_STACK_SHIFT). The guard below it is not

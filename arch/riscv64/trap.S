@@ -2,11 +2,11 @@
  *
  * The way in and out of trap.c, and the few routines that no compiler should touch.
  *
- * The kernel runs with tp at its percpu and sscratch 0; all traps come from the kernel. Entry makes room for struct
- * hal_regs and looks at one bit of the new stack pointer: it is 1 inside a stack and 0 in the guard below
- * (HAL_STACK_SHIFT). If it is 0, the stack is spent and the registers go to the CPU's emergency stack; before there
- * is one, to the top of the boot stack, whose contents are lost anyway. A stack pointer that is plain wrong ends
- * there as well: each fault of the entry itself moves it down by a frame until the bit is 0.
+ * The kernel runs with tp at its percpu and sscratch 0; all traps come from the kernel. Entry makes room for
+ * struct hal_regs and looks at one bit of the new stack pointer: it is 1 inside a stack and 0 in the guard below
+ * (HAL_STACK_SHIFT). If it is 0, the stack is spent and the registers go to the CPU's emergency stack; before
+ * there is one, to the top of the boot stack, whose contents are lost anyway. A stack pointer that is plain
+ * wrong ends there as well: each fault of the entry itself moves it down by a frame until the bit is 0.
  */
 #include <arch/layout.h>
 #include <kernel/percpu.h>
@@ -23,7 +23,7 @@
 
 /* All but sp (x2) and t0 (x5). */
 .macro each_register instruction
-    .irp    n, 1, 3, 4, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31
+    .irp    n, 1,3,4,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,31
     \instruction x\n, 8 * (\n - 1)(sp)
     .endr
 .endm

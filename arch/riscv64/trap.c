@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * From a trap to words: what trap.S saved is dispatched (interrupts), or named by its cause (Privileged Architecture,
- * scause) and passed to kernel_trap.
+ * From a trap to words: what trap.S saved is dispatched (interrupts), or named by its cause (Privileged
+ * Architecture, scause) and passed to kernel_trap.
  */
 #include <arch/hal.h>
 #include <kernel/address_space.h>
@@ -19,9 +19,9 @@ _Static_assert(sizeof(struct hal_regs) == 288, "trap.S");
 enum { X_RA = 0, X_SP = 1, X_FP = 7 };
 
 static const char *const reg_name[] = {
-    "ra", "sp", "gp", "tp", "t0", "t1", "t2", "s0",  "s1",  "a0", "a1", "a2", "a3", "a4",   "a5",      "a6",    "a7",
-    "s2", "s3", "s4", "s5", "s6", "s7", "s8", "s9", "s10", "s11", "t3", "t4", "t5", "t6", "sepc", "sstatus", "stval",
-    "scause",
+    "ra", "sp",  "gp",  "tp", "t0", "t1", "t2", "s0",   "s1",      "a0",    "a1",     "a2",
+    "a3", "a4",  "a5",  "a6", "a7", "s2", "s3", "s4",   "s5",      "s6",    "s7",     "s8",
+    "s9", "s10", "s11", "t3", "t4", "t5", "t6", "sepc", "sstatus", "stval", "scause",
 };
 _Static_assert(ARRAY_LEN(reg_name) * 8 == offsetof(struct hal_regs, padding), "one name per register");
 
@@ -35,8 +35,8 @@ uint64_t hal_reg_value(const struct hal_regs *regs, unsigned index)
     return ((const uint64_t *)regs)[index];
 }
 
-/* Below fp lie the return address and, below that, the caller's fp. A leaf function stores its caller's fp alone,
- * in the upper place; such a frame can only be the innermost one of a trap, whose ra is known. */
+/* Below fp lie the return address and, below that, the caller's fp. A leaf function stores its caller's fp
+ * alone, in the upper place; such a frame can only be the innermost one of a trap, whose ra is known. */
 bool hal_unwind(vaddr_t *fp, vaddr_t *return_address)
 {
     if (!stack_contains(*fp - 16))
@@ -88,9 +88,10 @@ static const struct cause exceptions[] = {
 };
 
 static const char *const interrupts[] = {
-    [1] = "supervisor software interrupt", [2] = "VS software interrupt",   [5] = "supervisor timer interrupt",
-    [6] = "VS timer interrupt",            [9] = "supervisor external interrupt",
-    [10] = "VS external interrupt",        [12] = "guest external interrupt", [13] = "counter overflow interrupt",
+    [1] = "supervisor software interrupt", [2] = "VS software interrupt",
+    [5] = "supervisor timer interrupt",    [6] = "VS timer interrupt",
+    [9] = "supervisor external interrupt", [10] = "VS external interrupt",
+    [12] = "guest external interrupt",     [13] = "counter overflow interrupt",
 };
 
 /* 24 – 31 and 48 – 63 are for custom use, the rest of what has no name is reserved. */

@@ -262,17 +262,7 @@ refusal:
     .org    _start + 0x1000                 /* an error if the code leaves its page */
 
     .text
-.macro load_flat_segments
-    movl    $GDT_DATA, %eax
-    movl    %eax, %ds
-    movl    %eax, %es
-    movl    %eax, %ss
-    xorl    %eax, %eax
-    movl    %eax, %fs
-    movl    %eax, %gs
-.endm
-
-/* rdx:rax from a register that holds an address. */
+/* Clobbers rax, rcx, rdx. */
 .macro write_gs_base from
     movl    $MSR_GS_BASE, %ecx
     movq    \from, %rax
@@ -283,7 +273,13 @@ refusal:
 
 /* ebp and esi, whose upper halves are undefined after the switch, as _start left them. */
 primary_high:
-    load_flat_segments
+    movl    $GDT_DATA, %eax
+    movl    %eax, %ds
+    movl    %eax, %es
+    movl    %eax, %ss
+    xorl    %eax, %eax
+    movl    %eax, %fs
+    movl    %eax, %gs
     movq    $percpu_boot, %rdi
     movq    %rdi, PERCPU_SELF(%rdi)
     write_gs_base %rdi
@@ -357,15 +353,15 @@ secondary_parameters:
 secondary_trampoline_end:
 
     .text
-/* A CPU that comes so late that another is awaited now must not take that one's stack: it stays here. */
+/* The segments are good, their table is gone with the trampoline's root.
+ * A CPU that comes so late that another is awaited now must not take that one's stack: it stays here. */
 secondary_high:
+    movq    mmu_root(%rip), %rax
+    movq    %rax, %cr3
     apic_id
     movq    secondary_cpu(%rip), %rdi
     cmpq    %rax, PERCPU_HW_ID(%rdi)
     jne     1f
-    movq    mmu_root(%rip), %rax
-    movq    %rax, %cr3
-    load_flat_segments
     write_gs_base %rdi
     movq    PERCPU_STACK_TOP(%rdi), %rsp
     xorl    %ebp, %ebp

@@ -12,19 +12,27 @@
 #define WITH_CODE 0x60227d00
 
     .text
-/* 256 stubs, each at 16 times its vector. */
+.macro stub vector, with_code
+    .balign 16
+    .ifeq   \with_code
+    pushq   $0
+    .endif
+    pushq   $\vector
+    jmp     trap_entry
+.endm
+
+/* 256 of them, each at 16 times its vector. */
     .balign 16
     .globl trap_stubs
 trap_stubs:
-    .set    vector, 0
-    .rept   256
-    .balign 16
-    .if     vector >= 32 || !((WITH_CODE >> vector) & 1)
-    pushq   $0
-    .endif
-    pushq   $vector
-    jmp     trap_entry
-    .set    vector, vector + 1
+    .set    i, 0
+    .rept   32
+    stub    i, ((WITH_CODE >> i) & 1)
+    .set    i, i + 1
+    .endr
+    .rept   224
+    stub    i, 0
+    .set    i, i + 1
     .endr
     .balign 16
 

@@ -21,7 +21,7 @@ static const char signatures[WANTED][5] = {"APIC", "SRAT", "SLIT", "SPCR", "FACP
 struct acpi_tables {
     struct machine *machine;
     struct acpi_table table[WANTED];
-    unsigned good, bad; /* tables found in order, tables refused */
+    unsigned good, bad; /* tables found in order; tables refused, each with a note */
 };
 
 static bool sums_to_zero(const uint8_t *bytes, uint64_t length)
@@ -205,11 +205,7 @@ status_t acpi_describe(struct machine *machine, const struct machine_sources *so
             tables.bad++;
         }
     }
-    if (tables.good == 0 && tables.bad > 0) {
-        note_fatal(&machine->notes, "acpi: none of %u tables can be used", tables.bad);
-        return ERR_CORRUPT;
-    }
-    return OK;
+    return tables.good == 0 && tables.bad > 0 ? ERR_CORRUPT : OK;
 }
 
 bool acpi_check_structures(struct machine *machine, struct acpi_table table, const char *name, uint32_t offset,

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * MADT (ACPI 6.5, 5.2.12): CPUs and interrupt controllers. CPUs that are neither enabled nor can become so are
- * place holders and do not count; those that can are kept as not enabled.
+ * MADT (ACPI 6.5, 5.2.12): CPUs and interrupt controllers. CPUs that are not enabled are place holders, or may be
+ * plugged in later; neither kind is there.
  */
 #include "reader.h"
 
@@ -40,13 +40,11 @@ static uint32_t least(uint8_t type)
     }
 }
 
-/* capable: the flag "online capable", where the structure has it. */
-static void add_cpu(struct machine *machine, uint32_t offset, uint64_t hw_id, uint32_t uid, uint32_t flags,
-                    uint32_t capable)
+static void add_cpu(struct machine *machine, uint32_t offset, uint64_t hw_id, uint32_t uid, uint32_t flags)
 {
-    if ((flags & (CPU_ENABLED | capable)) == 0)
+    if ((flags & CPU_ENABLED) == 0)
         return;
-    status_t status = topo_add_cpu(&machine->topo, hw_id, uid, NODE_NONE, (flags & CPU_ENABLED) != 0);
+    status_t status = topo_add_cpu(&machine->topo, hw_id, uid, NODE_NONE, true);
     if (status == ERR_EXISTS)
         note(&machine->notes, "acpi: APIC: at %#x: CPU %#llx is there already; left out", offset,
              (unsigned long long)hw_id);
@@ -59,7 +57,7 @@ static void read_gicc(struct machine *machine, uint32_t offset, const uint8_t *g
 {
     struct platform *platform = &machine->platform;
     uint64_t interface = le64(gicc + 32), redistributor = le64(gicc + 60);
-    add_cpu(machine, offset, le64(gicc + 68), le32(gicc + 8), le32(gicc + 12), 1u << 3);
+    add_cpu(machine, offset, le64(gicc + 68), le32(gicc + 8), le32(gicc + 12));
     if (platform->gic_cpu != 0)
         return;
     /* The GICD, which may follow, says for certain which version it is. */
@@ -79,11 +77,11 @@ static void read_structure(struct machine *machine, uint32_t offset, const uint8
     switch (at[0]) {
     case LOCAL_APIC:
         platform->cpu_method = CPU_METHOD_APIC;
-        add_cpu(machine, offset, at[3], at[2], le32(at + 4), 1u << 1);
+        add_cpu(machine, offset, at[3], at[2], le32(at + 4));
         break;
     case LOCAL_X2APIC:
         platform->cpu_method = CPU_METHOD_APIC;
-        add_cpu(machine, offset, le32(at + 4), le32(at + 12), le32(at + 8), 1u << 1);
+        add_cpu(machine, offset, le32(at + 4), le32(at + 12), le32(at + 8));
         break;
     case LAPIC_ADDRESS:
         platform->lapic = le64(at + 4);
@@ -100,7 +98,7 @@ static void read_structure(struct machine *machine, uint32_t offset, const uint8
         break;
     case RINTC:
         platform->cpu_method = CPU_METHOD_SBI;
-        add_cpu(machine, offset, le64(at + 8), le32(at + 16), le32(at + 4), 1u << 1);
+        add_cpu(machine, offset, le64(at + 8), le32(at + 16), le32(at + 4));
         break;
     default:
         break;

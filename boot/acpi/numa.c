@@ -78,8 +78,7 @@ static void read_memory(struct machine *machine, uint32_t offset, const uint8_t 
         return;
     status_t status = topo_add_range(&machine->topo, node, start, size, (flags & HOT_PLUGGABLE) != 0);
     if (status == ERR_INVALID)
-        note(&machine->notes, "acpi: SRAT: at %#x: %#llx + %#llx passes the end of the address space; left out",
-             offset, (unsigned long long)start, (unsigned long long)size);
+        note(&machine->notes, "acpi: SRAT: at %#x: %#llx + %#llx wraps around; left out", offset, (unsigned long long)start, (unsigned long long)size);
     else if (status == ERR_FULL)
         note(&machine->notes, "acpi: SRAT: at %#x: more than %u ranges; its node is guessed", offset,
              TOPO_MAX_RANGES);

@@ -72,8 +72,7 @@ static bool read_descriptor(struct machine *machine, const uint8_t *descriptor, 
     if (pages == 0 || pages > UINT64_MAX >> FRAME_SHIFT ||
         __builtin_add_overflow(start, pages << FRAME_SHIFT, &end)) {
         note(&machine->notes, "efi: descriptor %u: %#llx pages at %#llx %s; left out", index,
-             (unsigned long long)pages, (unsigned long long)start,
-             pages == 0 ? "are none" : "pass the end of the address space");
+             (unsigned long long)pages, (unsigned long long)start, pages == 0 ? "are none" : "wrap around");
         return false;
     }
     bool mmio = type == EFI_MMIO || type == EFI_MMIO_PORT;

@@ -161,13 +161,25 @@ static bool is_available(const void *fdt, int node)
     return status == NULL || strcmp(status, "okay") == 0 || strcmp(status, "ok") == 0;
 }
 
+/* How many cells a node's children use; the specification's defaults are 2 and 1. Negative: more than the four
+ * that any bus has, or fewer than `least`. */
+static int cells(const void *fdt, int node, const char *name, int unsaid, uint32_t least)
+{
+    int length;
+    const fdt32_t *value = fdt_getprop(fdt, node, name, &length);
+    if (value == NULL)
+        return unsaid;
+    uint32_t number = length == 4 ? fdt32_to_cpu(*value) : UINT32_MAX;
+    return number >= least && number <= FDT_MAX_NCELLS ? (int)number : -1;
+}
+
 static void enter(struct fdt_walk *walk, int node, int depth)
 {
     walk->depth = depth;
     walk->path[depth] = (struct fdt_level){
         .node = node,
-        .address_cells = fdt_address_cells(walk->fdt, node),
-        .size_cells = fdt_size_cells(walk->fdt, node),
+        .address_cells = cells(walk->fdt, node, "#address-cells", 2, 1),
+        .size_cells = cells(walk->fdt, node, "#size-cells", 1, 0),
         .available = is_available(walk->fdt, node) && (depth == 0 || walk->path[depth - 1].available),
     };
 }

@@ -305,16 +305,30 @@ static bool table_empty(paddr_t table)
     return true;
 }
 
-/* Unlinks the cursor's table if it is empty, then the one above, and so on; never the root. */
-static void prune(struct pt *pt, const struct cursor *cursor, paddr_t *unlinked)
+/* Unlinks the cursor's table if it is empty, then the one above, and so on; never the root. Returns the level
+ * of the uppermost entry that was cleared for it, 0 if none. */
+static unsigned prune(struct pt *pt, const struct cursor *cursor, paddr_t *unlinked)
 {
-    for (unsigned level = cursor->level; level + 1 < pt->levels; level++) {
-        if (!table_empty(cursor->table[level]))
-            return;
-        store(table_entry(cursor->table[level + 1], index_at(cursor->start, level + 1)), 0);
+    unsigned level = cursor->level, cleared = 0;
+
+    for (; level + 1 < pt->levels && table_empty(cursor->table[level]); level++) {
+        cleared = level + 1;
+        store(table_entry(cursor->table[cleared], index_at(cursor->start, cleared)), 0);
         chain_push(unlinked, cursor->table[level]);
         pt->tables--;
     }
+    return cleared;
+}
+
+/* Flushes all that entries of `level` in the range translated: an MMU may hold entries that led to tables now
+ * unlinked, and some forget those only with everything below them. */
+static void flush_entries(vaddr_t va, vaddr_t last, unsigned level)
+{
+    uint64_t size = pt_level_size(level);
+    vaddr_t start = align_down(va, size);
+
+    port_pte_sync();
+    port_tlb_flush(start, align_down(last, size) - start + size);
 }
 
 status_t pt_unmap(struct pt *pt, vaddr_t va, uint64_t size)
@@ -322,6 +336,7 @@ status_t pt_unmap(struct pt *pt, vaddr_t va, uint64_t size)
     vaddr_t last = va + size - 1;
     status_t status = mapped_throughout(pt, va, size);
     paddr_t unlinked = paddr(0);
+    unsigned cleared = 0;
     struct cursor cursor;
 
     if (status != OK)
@@ -330,13 +345,15 @@ status_t pt_unmap(struct pt *pt, vaddr_t va, uint64_t size)
         bool done = cursor_last(&cursor) == last;
 
         store(cursor.entry, 0);
-        if (done || at_table_end(&cursor))
-            prune(pt, &cursor, &unlinked);
+        if (done || at_table_end(&cursor)) {
+            unsigned level = prune(pt, &cursor, &unlinked);
+
+            cleared = level > cleared ? level : cleared;
+        }
         if (done)
             break;
     }
-    port_pte_sync();
-    port_tlb_flush(va, size);
+    flush_entries(va, last, cleared);
     chain_free(pt, unlinked);
     return OK;
 }
@@ -353,8 +370,7 @@ static void change_rights(struct cursor *cursor, unsigned prot)
     } while (!atomic_compare_exchange_strong_explicit(cursor->entry, &old, pte_needs_break(old, new) ? 0 : new,
                                                       memory_order_acq_rel, memory_order_acquire));
     if (pte_needs_break(old, new)) {
-        port_pte_sync();
-        port_tlb_flush(cursor->start, pt_level_size(cursor->level));
+        flush_entries(cursor->start, cursor->start, cursor->level);
         store(cursor->entry, new);
     }
 }
@@ -375,8 +391,7 @@ status_t pt_protect(struct pt *pt, vaddr_t va, uint64_t size, unsigned prot)
         if (cursor_last(&cursor) == last)
             break;
     }
-    port_pte_sync();
-    port_tlb_flush(va, size);
+    flush_entries(va, last, 0);
     return OK;
 }
 

@@ -207,6 +207,32 @@ TEST(layout, small_runs_then_one_gib)
     layout_end();
 }
 
+/* No chunk is whole and none has two free frames side by side, save where a run was made; it is found. */
+TEST(layout, odd_run_in_a_checkerboard)
+{
+    const uint64_t start = MIB(256) / FRAME_SIZE, frames = MIB(128) / FRAME_SIZE;
+    struct frame_request request = request_for(3);
+    pfn_t first;
+
+    layout_begin(1);
+    layout_ram(0, start * FRAME_SIZE, (start + frames) * FRAME_SIZE);
+    CHECK_EQ(layout_start(&no_limits), OK);
+    for (uint64_t i = 0; i < frames / CHUNK_FRAMES; i++)
+        CHECK_EQ(frame_alloc(&(struct frame_request){.count = 512, .zone = ZONE_NORMAL}, &first), OK);
+    for (uint64_t i = 0; i < frames; i += 4) /* pairs, aligned */
+        CHECK_EQ(frame_free(pfn(start + i), 2), OK);
+    CHECK_EQ(frame_alloc(&request, &first), ERR_NO_MEMORY);
+    CHECK_EQ(frame_free(pfn(start + frames - 297), 1), OK); /* before a pair */
+    CHECK_EQ(frame_alloc(&request, &first), OK);
+    CHECK_EQ(first.v, start + frames - 297);
+    CHECK_EQ(frame_alloc(&request, &first), ERR_NO_MEMORY);
+    request.count = 2;
+    request.align = 4;
+    CHECK_EQ(frame_alloc(&request, &first), OK);
+    CHECK(frame_check() == NULL);
+    layout_end();
+}
+
 TEST(layout, late_memory)
 {
     const uint64_t base = MIB(32) / FRAME_SIZE;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * A TLB in software, as greedy as hardware may be: after every operation it holds all translations and
- * remembers through which tables each was found. Only flushes make it forget. What must never happen: a table is
- * given back while a translation that came through it is held; a translation held afterwards differs from the
+ * A TLB in software, as greedy as hardware may be: after every operation it holds all translations and all
+ * tables that it came through. Only flushes make it forget; a table only one that covers all it translates.
+ * What must never happen: a table is given back while it is held; a translation held afterwards differs from the
  * tables; a leaf that must be broken first is replaced at once.
  */
 #include <mm/frame.h>
@@ -22,9 +22,17 @@ struct translation {
     paddr_t path[PT_MAX_LEVELS]; /* tables by level */
 };
 
+struct held_table {
+    paddr_t table;
+    vaddr_t start;
+    uint64_t size; /* what it translates */
+};
+
 static struct pt space;
 static struct translation shadow[SHADOW_MAX];
 static unsigned held;
+static struct held_table upper[SHADOW_MAX];
+static unsigned upper_held;
 static const char *broken;
 
 /* Translates as hardware does. */
@@ -61,6 +69,27 @@ static void on_flush(vaddr_t start, uint64_t size)
         else
             i++;
     }
+    for (unsigned i = 0; i < upper_held;) {
+        if (start <= upper[i].start && upper[i].start + upper[i].size <= start + size)
+            upper[i] = upper[--upper_held];
+        else
+            i++;
+    }
+}
+
+/* Remembers the tables on the way to a translation, the root excepted. */
+static void hold_tables(const struct translation *translation)
+{
+    for (unsigned level = translation->leaf.level; level + 1u < space.levels; level++) {
+        uint64_t size = pt_level_size(level + 1);
+        bool known = false;
+
+        for (unsigned i = 0; i < upper_held; i++)
+            known = known || upper[i].table.v == translation->path[level].v;
+        if (!known && upper_held < SHADOW_MAX)
+            upper[upper_held++] = (struct held_table){translation->path[level],
+                                                      align_down(translation->leaf.start, size), size};
+    }
 }
 
 static bool hold(void *context, const struct pt_leaf *leaf)
@@ -70,8 +99,11 @@ static bool hold(void *context, const struct pt_leaf *leaf)
         if (shadow[i].leaf.start == leaf->start)
             return true;
     }
-    if (held < SHADOW_MAX && !walk(leaf->start, &shadow[held++]))
+    if (held == SHADOW_MAX)
+        return false;
+    if (!walk(leaf->start, &shadow[held]))
         broken = "a leaf that pt_visit shows does not translate";
+    hold_tables(&shadow[held++]);
     return true;
 }
 
@@ -101,11 +133,9 @@ static status_t table_alloc(void *context, paddr_t *table)
 static void table_free(void *context, paddr_t table)
 {
     (void)context;
-    for (unsigned i = 0; i < held; i++) {
-        for (unsigned level = 0; level < PT_MAX_LEVELS; level++) {
-            if (shadow[i].path[level].v == table.v)
-                broken = "a table was given back before its flush";
-        }
+    for (unsigned i = 0; i < upper_held; i++) {
+        if (upper[i].table.v == table.v)
+            broken = "a table was given back before its flush";
     }
     if (frame_free(pfn_of(table), 1) != OK)
         broken = "a table was given back twice";
@@ -143,7 +173,7 @@ TEST(pt, shadow_tlb)
 {
     uint64_t seed = 4242;
 
-    held = 0;
+    held = upper_held = 0;
     broken = NULL;
     CHECK_EQ(pt_init(&space, 4, 1, (struct pt_frames){table_alloc, table_free, NULL}), OK);
     host_tlb_observer = on_flush;
@@ -166,12 +196,31 @@ TEST(pt, shadow_tlb)
     CHECK_EQ(frame_free(pfn_of(space.root), 1), OK);
 }
 
+/* One unmapping empties tables at its start and leaves one at its end. */
+TEST(pt, shadow_tlb_of_the_first_table)
+{
+    const uint64_t size = MIB(2) + 64 * FRAME_SIZE;
+
+    held = upper_held = 0;
+    broken = NULL;
+    CHECK_EQ(pt_init(&space, 4, 0, (struct pt_frames){table_alloc, table_free, NULL}), OK);
+    CHECK_EQ(pt_map(&space, BASE, paddr(0), size + FRAME_SIZE, 0, MEMTYPE_NORMAL), OK);
+    pt_visit(&space, 0, UINT64_MAX, hold, NULL);
+    host_tlb_observer = on_flush;
+    CHECK_EQ(pt_unmap(&space, BASE, size), OK);
+    CHECK_EQ(pt_unmap(&space, BASE + size, FRAME_SIZE), OK);
+    host_tlb_observer = NULL;
+    if (broken != NULL)
+        test_fail(test_result_, __FILE__, __LINE__, "%s", broken);
+    CHECK_EQ(frame_free(pfn_of(space.root), 1), OK);
+}
+
 /* Rights to and from every combination on one page: the only flush that may meet a changed entry is the last. */
 TEST(pt, break_before_make)
 {
     const unsigned all = 32;
 
-    held = 0;
+    held = upper_held = 0;
     broken = NULL;
     CHECK_EQ(pt_init(&space, 4, 1, (struct pt_frames){table_alloc, table_free, NULL}), OK);
     CHECK_EQ(pt_map(&space, BASE, paddr(0), FRAME_SIZE, 0, MEMTYPE_NORMAL), OK);

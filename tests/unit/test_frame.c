@@ -235,6 +235,32 @@ TEST(frame, address_limit)
     CHECK_RESTORED(before);
 }
 
+/* A limit one byte short of where a run would end: it must lie elsewhere or nowhere. */
+TEST(frame, address_limit_to_the_byte)
+{
+    static const uint64_t length[] = {1, 5, 511, 512, 513, 1024};
+    uint64_t before = frame_free_count();
+
+    for (unsigned i = 0; i < ARRAY_LEN(length); i++) {
+        struct frame_request request = ANY_FRAMES(length[i]);
+        pfn_t first, other;
+
+        if (frame_alloc(&request, &first) != OK)
+            SKIP("too little memory in one piece");
+        CHECK_EQ(frame_free(first, length[i]), OK);
+        for (uint64_t less = 0; less < 2; less++) {
+            request.limit = (first.v + length[i]) * FRAME_SIZE - less;
+            if (frame_alloc(&request, &other) == OK) {
+                CHECK((other.v + length[i]) * FRAME_SIZE <= request.limit);
+                CHECK_EQ(frame_free(other, length[i]), OK);
+            } else {
+                CHECK_EQ(less, 1);
+            }
+        }
+    }
+    CHECK_RESTORED(before);
+}
+
 /* With a limit everything below it can be had, and nothing else. */
 TEST(frame, everything_below_a_limit)
 {

@@ -91,7 +91,7 @@ static void storm_body(void *context, unsigned index)
     struct storm *storm = context;
     uint64_t seed = 977 + index;
 
-    for (unsigned i = 0; i < ROUNDS(1500, 20000); i++) {
+    for (unsigned i = 0; i < ROUNDS(300, 20000); i++) {
         uint64_t pick = test_random(&seed);
         struct frame_request request = ANY_FRAMES(pick % 64 != 0 ? 1 + pick / 64 % 40 : 500 + pick / 64 % 600);
         struct chain chain = {0};

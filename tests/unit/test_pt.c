@@ -377,6 +377,38 @@ TEST(pt, protect)
     CHECK(space_end(&pt, &purse));
 }
 
+/* The word that decides about va, found as hardware does. */
+static pte_t *entry_of(const struct pt *pt, vaddr_t va)
+{
+    paddr_t table = pt->root;
+
+    for (unsigned level = pt->levels - 1u;; level--) {
+        pte_t *entry = (pte_t *)port_phys_to_virt(table) + va / pt_level_size(level) % PT_ENTRIES;
+
+        if (!pte_is_table(*entry, level))
+            return entry;
+        table = pte_paddr(*entry, level);
+    }
+}
+
+TEST(pt, protect_keeps_accessed_and_dirty)
+{
+    struct purse purse;
+    struct pt pt;
+
+    CHECK(space_begin(&pt, &purse, 3, 0));
+    CHECK_EQ(pt_map(&pt, GIB(1), paddr(0), FRAME_SIZE, PROT_WRITE, MEMTYPE_NORMAL), OK);
+    for (unsigned ad = 0; ad < 4; ad++) {
+        pte_t *entry = entry_of(&pt, GIB(1));
+
+        *entry = pte_set_ad(pte_clear_ad(*entry, PTE_ACCESSED | PTE_DIRTY), ad);
+        CHECK_EQ(pt_protect(&pt, GIB(1), FRAME_SIZE, ad % 2 != 0 ? PROT_EXEC : PROT_WRITE), OK);
+        CHECK_EQ(pte_ad(*entry), ad);
+    }
+    CHECK_EQ(pt_unmap(&pt, GIB(1), FRAME_SIZE), OK);
+    CHECK(space_end(&pt, &purse));
+}
+
 TEST(pt, visit_bounds_and_stop)
 {
     struct census census = {.ordered = true, .stop_after = 3};

@@ -15,19 +15,22 @@
 const char *kind_name(enum kind kind)
 {
     static const char *const names[] = {
-        [KIND_UNKNOWN] = "unknown",      [KIND_FDT] = "device tree", [KIND_ACPI] = "ACPI tables",
-        [KIND_PHYS] = "memory image",    [KIND_E820] = "e820 map",   [KIND_EFI] = "EFI memory map",
-        [KIND_TOPO] = "recorded topology",
+        [KIND_UNKNOWN] = "Unknown",      [KIND_FDT] = "Device tree", [KIND_ACPI] = "ACPI tables",
+        [KIND_PHYS] = "Memory image",    [KIND_E820] = "e820 map",   [KIND_EFI] = "EFI memory map",
+        [KIND_TOPO] = "Topology",
     };
     return names[kind];
 }
 
 bool text_is(struct bytes bytes)
 {
-    for (size_t i = 0; i < bytes.size; i++)
-        if (!isprint(bytes.data[i]) && !isspace(bytes.data[i]))
+    size_t stray = 0;
+    for (size_t i = 0; i < bytes.size; i++) {
+        if (bytes.data[i] != '\0' && !isprint(bytes.data[i]) && !isspace(bytes.data[i]))
             return false;
-    return bytes.size > 0;
+        stray += bytes.data[i] == '\0';
+    }
+    return bytes.size > 0 && stray <= bytes.size / 16;
 }
 
 /* ---- By content --------------------------------------------------------------------------------------- */

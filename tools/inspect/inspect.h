@@ -37,7 +37,7 @@ struct subject {
     struct recorded_topo record;
     struct machine machine;
     const char *sole_path;      /* the one file that was given, for messages; NULL: several */
-    char title[256];            /* what was read, for people */
+    char title[4096];           /* what was read, a line each, for people */
 };
 
 /* Prints one line to stderr and ends with status 1. */
@@ -53,7 +53,8 @@ void load(struct subject *subject, const char *argument, uint32_t efi_desc_size)
 /* By content, then by file and folder name. */
 enum kind detect(const char *path, struct bytes bytes, uint32_t efi_desc_size);
 
-bool text_is(struct bytes bytes); /* nothing but printable characters and blanks */
+/* Nothing but printable characters and blanks; a stray NUL, as logs have them, is a blank. */
+bool text_is(struct bytes bytes);
 
 /* Text formats of the corpus. Each fails with path and line number. */
 unsigned text_columns(struct bytes bytes); /* of the first line that is not a comment */

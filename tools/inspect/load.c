@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * Files into sources. Everything read stays in memory until the program ends.
+ * Files into sources. Binary files stay in memory, since the sources point into them.
  */
 #include "inspect.h"
 
@@ -40,8 +40,8 @@ static struct bytes read_file(const char *path)
 static void add_title(struct subject *subject, const char *path, enum kind kind)
 {
     size_t used = strlen(subject->title);
-    snprintf(subject->title + used, sizeof(subject->title) - used, "%s%s (%s)", used > 0 ? ", " : "", path,
-             kind_name(kind));
+    snprintf(subject->title + used, sizeof(subject->title) - used, "%s%s: %s", used > 0 ? "\n" : "",
+             kind_name(kind), path);
 }
 
 /* ---- One file ----------------------------------------------------------------------------------------- */
@@ -62,6 +62,7 @@ static void add_e820(struct subject *subject, const char *path, struct bytes byt
         fail("%s: a second e820 map", path);
     if (text_is(bytes)) {
         parse_e820(path, bytes, sources);
+        free(bytes.data);
         return;
     }
     if (bytes.size == 0 || bytes.size % sizeof(struct e820_entry) != 0)
@@ -78,6 +79,7 @@ static void add_efi(struct subject *subject, const char *path, struct bytes byte
         fail("%s: a second EFI memory map", path);
     if (text_is(bytes)) {
         parse_efi(path, bytes, sources);
+        free(bytes.data);
         return;
     }
     sources->efi_map = bytes.data;
@@ -120,6 +122,7 @@ static void add(struct subject *subject, const char *path, enum kind kind, struc
         if (subject->recorded)
             fail("%s: a second topology", path);
         parse_topo(path, bytes, &subject->record);
+        free(bytes.data);
         subject->recorded = true;
         break;
     case KIND_UNKNOWN:

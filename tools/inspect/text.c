@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define LINE_MAX 4096
+#define TEXT_LINE_MAX 4096
 #define EFI_DESC_SIZE 48
 
 /* ---- Lines -------------------------------------------------------------------------------------------- */
@@ -19,7 +19,7 @@ struct lines {
     const char *path;
     const char *next; /* NULL at the end */
     unsigned number;
-    char text[LINE_MAX];
+    char text[TEXT_LINE_MAX];
 };
 
 /* The next line that is neither empty nor a comment. */
@@ -29,8 +29,8 @@ static bool next_line(struct lines *lines)
         const char *end = strchr(lines->next, '\n');
         size_t length = end != NULL ? (size_t)(end - lines->next) : strlen(lines->next);
         lines->number++;
-        if (length >= LINE_MAX)
-            fail("%s: line %u: longer than %u characters", lines->path, lines->number, LINE_MAX - 1);
+        if (length >= TEXT_LINE_MAX)
+            fail("%s: line %u: longer than %u characters", lines->path, lines->number, TEXT_LINE_MAX - 1);
         memcpy(lines->text, lines->next, length);
         lines->text[length] = '\0';
         lines->text[strcspn(lines->text, "#\r")] = '\0';
@@ -43,6 +43,9 @@ static bool next_line(struct lines *lines)
 
 static struct lines lines_of(const char *path, struct bytes bytes)
 {
+    for (size_t i = 0; i < bytes.size; i++)
+        if (bytes.data[i] == '\0')
+            bytes.data[i] = ' ';
     return (struct lines){.path = path, .next = (const char *)bytes.data};
 }
 

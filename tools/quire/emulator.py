@@ -34,9 +34,14 @@ class Outcome:
         if self.status == 0:
             return "the machine ended without a status (a reset, a triple fault, or Ctrl-A X)"
         if self.status < 0:
-            return f"{self.emulator} was ended by {signal.Signals(-self.status).name}"
-        lines = self.errors.strip().splitlines()
-        return f"{self.emulator} ended with status {self.status}" + (f": {lines[-1]}" if lines else "")
+            return f"{self.emulator} was ended by {signal.Signals(-self.status).name}: {self.complaint()}"
+        return f"{self.emulator} ended with status {self.status}: {self.complaint()}"
+
+    def complaint(self):
+        """What QEMU says is wrong: its last line that begins with its name, else its last line."""
+        lines = self.errors.strip().splitlines() or ["no message"]
+        own = [line.partition(": ")[2] for line in lines if line.startswith(f"{self.emulator}: ")]
+        return own[-1] if own else lines[-1]
 
 
 class Console:

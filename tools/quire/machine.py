@@ -67,8 +67,8 @@ def parse_count(most):
 
 
 def share(total, parts):
-    """Cuts `total` into `parts` that differ by at most one."""
-    return [total * (i + 1) // parts - total * i // parts for i in range(parts)]
+    """Cuts `total` into `parts` that differ by at most one, the larger ones first."""
+    return [total // parts + (i < total % parts) for i in range(parts)]
 
 
 def node_sizes(mem, nodes):
@@ -81,9 +81,8 @@ def node_sizes(mem, nodes):
 
 def node_cpus(cpus, nodes):
     """First and last CPU of each node; nodes beyond the number of CPUs have none."""
-    counts = share(cpus, nodes) if cpus >= nodes else [1] * cpus + [0] * (nodes - cpus)
     first = 0
-    for count in counts:
+    for count in share(cpus, nodes):
         yield (first, first + count - 1) if count else None
         first += count
 
@@ -116,8 +115,8 @@ def machine_type(machine):
     name = ISAS[machine.isa].machine
     if machine.isa == "aarch64" and machine.cpus > GICV2_CPUS:
         return f"{name},gic-version=3"
-    if machine.isa == "riscv64" and machine.nodes > 2:
-        return f"{name},aia=aplic"  # QEMU 7.2 gives its default interrupt controller two nodes at most
+    if machine.isa == "riscv64" and (machine.nodes > 2 or machine.cpus % machine.nodes):
+        return f"{name},aia=aplic"  # QEMU 7.2's default interrupt controller takes two nodes of equal size at most
     return name
 
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * The inline part of the port: control and status registers, interrupt masking, counters. Included by arch/hal.h,
- * which declares the hooks.
+ * The inline part of the port: control and status registers, interrupt masking, counters. Included by
+ * arch/hal.h, which declares the hooks.
  */
 #ifndef ARCH_CPU_H
 #define ARCH_CPU_H
@@ -44,7 +44,7 @@ extern bool cpu_has_cycle, cpu_has_instret;
 bool cpu_probe_cycle(void);
 bool cpu_probe_instret(void);
 
-/* Stores value at a physical address with translation off, for good; entry: image_phys(untranslated_store). */
+/* Stores value at a physical address with translation off, for good. entry: untranslated_store's. */
 _Noreturn void cpu_store_untranslated(uint64_t address, uint32_t value, paddr_t entry);
 
 static inline struct percpu *hal_percpu(void)
@@ -82,8 +82,8 @@ static inline void hal_cpu_relax(void)
     __asm__ volatile(".4byte 0x0100000f" ::: "memory");
 }
 
-/* WFI ends when an interrupt that sie enables is pending, masked by sstatus or not; it is taken right after the
- * unmasking. */
+/* WFI ends when an interrupt that sie enables is pending, masked by sstatus or not; it is taken right after
+ * the unmasking. */
 static inline void hal_idle(void)
 {
     csr_clear(sstatus, SSTATUS_SIE);

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * Where things lie in the address space, in three paging modes: Sv39, Sv48 and Sv57 (3, 4, 5 levels). A mode has
- * two halves of 2^(9 × levels + 11) bytes, the lower one for users. All modes divide the kernel's half alike:
+ * Where things lie in the address space, in three paging modes: Sv39, Sv48 and Sv57 (3, 4, 5 levels). A mode
+ * has two halves of 2^(9 × levels + 11) bytes, the lower one for users. All modes divide the kernel's half
+ * alike, and leave 1/8 of it over:
  *
- *   1/2 direct map · 1/8 slab window · 1/8 kernel heap · 1/8 vmap · 1/8 left over; image and fixmap at its end
+ *   1/2 direct map · 1/8 slab window · 1/8 kernel heap · 1/8 vmap; image and fixmap at its end
  *
  * which gives the direct map 128 GiB, 64 TiB and 32 PiB. Image and fixmap keep their addresses in all modes.
  *
@@ -17,8 +18,8 @@
 #define HAL_KERNEL_BASE 0xffffffff80000000
 #define HAL_IMAGE_MAX 0x400000
 
-/* Where OpenSBI expects its payload on `-M virt`. Only the ELF's program headers show it; the image runs at any
- * 4 KiB-aligned address. */
+/* Where OpenSBI expects its payload on `-M virt`. Only the ELF's program headers show it; the image runs at
+ * any 4 KiB-aligned address. */
 #define HAL_LMA_OFFSET 0x80200000
 
 /* Two level-0 tables at the end of the gigabyte that holds the image. */
@@ -26,8 +27,9 @@
 #define HAL_FIXMAP_SLOTS 1024
 #define HAL_FIXMAP_SIZE (HAL_FIXMAP_SLOTS * 0x1000)
 
-/* A stack is the upper half of a slot twice its size, and slots are aligned to their size: bit HAL_STACK_SHIFT of an
- * address is 1 in a stack and 0 in the guard below it. Trap entry tells overflow by that bit alone. */
+/* A stack is the upper half of a slot twice its size, and slots are aligned to their size: bit
+ * HAL_STACK_SHIFT of an address is 1 in a stack and 0 in the guard below it. Trap entry tells overflow by
+ * that bit alone. */
 #define HAL_STACK_SHIFT 14
 #define HAL_STACK_SIZE 0x4000
 
@@ -55,7 +57,8 @@ _Static_assert(HAL_VMAP_BASE(4) + HAL_VMAP_SIZE(4) <= HAL_KERNEL_BASE, "vmap mee
 _Static_assert(HAL_VMAP_BASE(5) + HAL_VMAP_SIZE(5) <= HAL_KERNEL_BASE, "vmap meets image");
 _Static_assert(HAL_DIRECT_SIZE(3) >= GIB(128) && HAL_DIRECT_SIZE(4) >= TIB(64), "direct map");
 _Static_assert(HAL_KERNEL_BASE + HAL_IMAGE_MAX <= HAL_FIXMAP_BASE, "image meets fixmap");
-_Static_assert(HAL_KERNEL_BASE >> 30 == (HAL_FIXMAP_BASE + HAL_FIXMAP_SIZE - 1) >> 30, "one early level-1 table");
+_Static_assert(HAL_KERNEL_BASE >> 30 == (HAL_FIXMAP_BASE + HAL_FIXMAP_SIZE - 1) >> 30,
+               "one early level-1 table");
 _Static_assert(HAL_IMAGE_MAX % 0x200000 == 0, "early tables hold whole level-0 tables");
 _Static_assert(HAL_STACK_SIZE == 1 << HAL_STACK_SHIFT, "stack size and bit");
 _Static_assert(HAL_VMAP_BASE(3) % (2 * HAL_STACK_SIZE) == 0, "stack slots are aligned");

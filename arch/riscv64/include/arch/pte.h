@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Page-table entries: Sv39, Sv48 and Sv57 (Privileged Architecture, "Supervisor"), which share one format, as whole
- * words. Included by mm/pt.h after its types; the bits themselves also by assembly.
+ * Page-table entries: Sv39, Sv48 and Sv57 (Privileged Architecture, "Supervisor"), which share one format, as
+ * whole words. Included by mm/pt.h after its types; the bits themselves also by assembly.
  *
  * Memory types. Without Svpbmt an entry cannot say how memory is accessed: the platform's physical memory
  * attributes do. What the kernel asked for is kept in the two bits that the MMU leaves to software, so that
@@ -54,8 +54,8 @@ static inline pte_t pte_make_table(paddr_t table)
     return (table.v >> PTE_PADDR_SHIFT & PTE_FRAME_MASK) | PTE_VALID;
 }
 
-/* Accessed and dirty from the start: a hart may fault instead of setting a bit, and the kernel's own leaves must not
- * fault, whatever rights they get later. Whoever wants to track use clears them. */
+/* Accessed and dirty from the start: a hart may fault instead of setting a bit, and the kernel's own leaves
+ * must not fault, whatever rights they get later. Whoever wants to track use clears them. */
 static inline pte_t pte_make_leaf(paddr_t pa, unsigned level, unsigned prot, memtype_t type)
 {
     (void)level;

@@ -43,8 +43,8 @@ struct sbi_result {
     uint64_t value;
 };
 
-static inline struct sbi_result sbi_call(uint64_t extension, uint64_t function, uint64_t first, uint64_t second,
-                                         uint64_t third)
+static inline struct sbi_result sbi_call(uint64_t extension, uint64_t function, uint64_t first,
+                                         uint64_t second, uint64_t third)
 {
     register uint64_t a0 __asm__("a0") = first;
     register uint64_t a1 __asm__("a1") = second;

@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: MIT
+"""Machines of many kinds; on each the self-tests run, and what the monitor shows is what QEMU was told."""
+import json
+import subprocess
+from pathlib import Path
+
+from boot import Boot
+from machine import MIB, Machine
+
+GIB = 1024 * MIB
+
+
+def documents(output):
+    """The JSON documents in a console's output: each on a line of its own."""
+    return [json.loads(line) for line in output.splitlines() if line.startswith("{")]
+
+
+def shows(nodes, cpus, mem):
+    """Checks the output of JSON_SCRIPT against what the machine has."""
+    def check(output):
+        found = {key: value for document in documents(output) for key, value in document.items()}
+        memory = sum(node["bytes"] for node in found["nodes"])
+        if len(found["nodes"]) != nodes or memory != mem:
+            return f"{len(found['nodes'])} nodes with {memory} bytes, expected {nodes} with {mem}"
+        if [cpu["online"] for cpu in found["cpus"]] != [True] * cpus:
+            return f"{len(found['cpus'])} CPUs, or one of them is off; expected {cpus}"
+        if found["usable_bytes"] > mem or found["managed"] * 4096 > found["usable_bytes"]:
+            return "more memory is managed than there is"
+        costs = found["metadata_bytes"] + found["table_bytes"]
+        return f"metadata takes {costs} of {mem} bytes" if costs * 100 > mem else None
+    return check
+
+
+JSON_SCRIPT = "map --json; nodes --json; cpus --json; zones --json; frames --json; layout --json; stat --json"
+
+
+def sizes(isa):
+    for cpus in (1, 2, 4, 8):
+        yield Boot(f"{cpus} CPU{'s' * (cpus > 1)}", Machine(isa, cpus=cpus), expect=(f"^cpus: {cpus} of {cpus} running",))
+    yield Boot("32 MiB", Machine(isa, mem=32 * MIB, cpus=2))
+    yield Boot("8 GiB", Machine(isa, mem=8 * GIB, cpus=2))
+    yield Boot("odd memory size", Machine(isa, mem=333 * MIB + 4096 * 2, cpus=3))
+
+
+def nodes(isa):
+    yield Boot("4 nodes", Machine(isa, cpus=4, nodes=4, mem=2 * GIB), "map; nodes; zones; selftest",
+               expect=(r"on 4 nodes", r"^ +0 +512 MiB +1 +10 +20 +30 +20 +1 3 2"))
+    yield Boot("2 nodes, uneven", Machine(isa, cpus=3, nodes=2, mem=1001 * MIB), "nodes; selftest")
+    if isa != "riscv64":
+        yield Boot("nodes without CPUs", Machine(isa, cpus=2, nodes=3), "nodes; selftest",
+                   expect=(r"^ +2 +\S+ MiB +0 ",))
+        yield Boot("8 nodes", Machine(isa, cpus=8, nodes=8), "nodes; selftest frame", expect=("on 8 nodes",))
+
+
+def data(isa):
+    yield Boot("JSON", Machine(isa), JSON_SCRIPT, check=shows(1, 4, GIB))
+    many = 4 if isa == "riscv64" else 6
+    yield Boot("JSON, nodes", Machine(isa, nodes=many, cpus=6), JSON_SCRIPT, check=shows(many, 6, GIB))
+
+
+def paging(isa):
+    modes = {"x86_64": (("4", "4-level"), ("5", "5-level")), "aarch64": (("4", "4-level"),),
+             "riscv64": (("sv39", "Sv39"), ("sv48", "Sv48"), ("sv57", "Sv57"))}
+    for option, shown in modes[isa]:
+        yield Boot(f"paging={option}", Machine(isa, append=f"paging={option}", mem=2 * GIB),
+                   expect=(f"paging {shown}$",))
+
+
+def models(isa):
+    if isa == "x86_64":
+        for cpu in ("qemu64", "max", "max,la57=off,smap=off"):
+            yield Boot(f"CPU {cpu}", Machine(isa, cpu=cpu))
+        yield Boot("sparse CPU ids", Machine(isa, cpus=6, extra=("-smp", "6,sockets=2,cores=3,threads=1")), "cpus; selftest",
+                   expect=("^cpus: 6 of 6 running", r"^ +\d +0x6 "))
+        yield Boot("machine pc", Machine(isa, extra=("-M", "pc")))
+    if isa == "aarch64":
+        for cpu in ("cortex-a53", "cortex-a76", "max"):
+            yield Boot(f"CPU {cpu}", Machine(isa, cpu=cpu))
+        yield Boot("from EL2", Machine(isa, extra=("-M", "virtualization=on")))
+        yield Boot("17 CPUs, GICv3", Machine(isa, cpus=17), "cpus; selftest machine",
+                   expect=("^cpus: 17 of 17 running", r"^ +\d+ +0x100 "), timeout=120)
+
+
+# ---- Changed device trees --------------------------------------------------------------------------------
+
+def changed_tree(*changes):
+    """Boots with QEMU's own device tree after fdtput made `changes`."""
+    def prepare(command, folder):
+        tree = str(folder / "machine.dtb")
+        subprocess.run([*command, "-M", f"dumpdtb={tree}"], check=True, capture_output=True)
+        for change in changes:
+            subprocess.run(["fdtput", *change[:-1], tree, *change[-1]], check=True, capture_output=True)
+        return ["-dtb", tree]
+    return prepare
+
+
+def all_but_little(command, folder):
+    """A device tree that reserves all memory but the image and 32 KiB behind it. QEMU rewrites /memory itself."""
+    image = Path(command[command.index("-kernel") + 1]).read_bytes()
+    base, start = (0x80000000, 0x80200000) if "riscv64" in command[0] else (0x40000000, 0x40200000)
+    end = start + int.from_bytes(image[16:24], "little") + 32 * 1024
+    parent = "/reserved-memory"
+
+    def region(first, last):
+        node = f"{parent}/test@{first:x}"
+        return ("-p", "-t", "x", (node, "reg", "0", f"{first:x}", "0", f"{last - first:x}"))
+    cells = [("-p", "-t", "x", (parent, name, "2")) for name in ("#address-cells", "#size-cells")]
+    return changed_tree(*cells, ("-p", "-t", "x", (parent, "ranges")), region(base, start),
+                        region(end, base + GIB))(command, folder)
+
+
+def trees(isa):
+    if isa == "x86_64":
+        return
+    disabled = changed_tree(("-t", "s", ("/cpus/cpu@1", "status", "disabled")))
+    yield Boot("a disabled CPU", Machine(isa), "cpus; selftest machine", prepare=disabled,
+               expect=("^cpus: 3 of 3 running",), refuse=(r"^ +\d +0x1 ",))
+    yield Boot("too little memory", Machine(isa, cpus=1), "", status=35, prepare=all_but_little,
+               expect=(r"too little memory: \d+ KiB in one piece are needed",))
+
+
+def typed(isa):
+    yield Boot("typed commands", Machine(isa, cpus=2), typed="help\nnodes\nselftest base\npoweroff\n",
+               expect=(r"quire> help$", r"quire> nodes$", r"^ok \d+ base\."))
+
+
+def variants(isa):
+    for variant in ("release", "clang"):
+        yield Boot(f"{variant} build", Machine(isa, mem=2 * GIB, nodes=2), variant=variant)
+
+
+def boots(isa):
+    for group in (sizes, nodes, data, paging, models, trees, typed, variants):
+        yield from group(isa)

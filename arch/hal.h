@@ -2,7 +2,7 @@
  *
  * The machine, as the kernel sees it: the one contract that a port meets. Three parts:
  *
- *   <arch/layout.h>  constants: where things lie in the address space (pure C, no asm)
+ *   <arch/layout.h>  constants for the linker script and assembly, over arch/address_map.h
  *   <arch/pte.h>     page-table entries as whole words (pure C, no asm; unit-tested on the host)
  *   this file        what the port does (hal_*), and what it calls upwards
  *
@@ -17,6 +17,7 @@
 #ifndef ARCH_HAL_H
 #define ARCH_HAL_H
 
+#include <arch/layout.h>
 #include <mm/pt.h>
 #include <mm/types.h>
 
@@ -62,18 +63,6 @@ void hal_mmu_activate(paddr_t root, unsigned levels);
 void hal_tlb_flush_local(vaddr_t start, uint64_t size);
 
 static inline void hal_pte_sync(void);
-
-/* The address-space rows of the paging mode, sorted by address; the last has name NULL. */
-struct layout_row {
-    const char *name;
-    vaddr_t start;
-    uint64_t size;
-};
-const struct layout_row *hal_layout(unsigned levels);
-
-/* Base of the direct map in the paging mode: hal_layout's row "direct map". */
-vaddr_t hal_direct_base(unsigned levels);
-vaddr_t hal_vmap_base(unsigned levels);
 
 /* ---- CPU -------------------------------------------------------------------------------------------- */
 
@@ -147,17 +136,16 @@ struct trap_info {
     unsigned access;     /* TRAP_READ …, for page faults */
     vaddr_t address;     /* page faults: what was touched */
     vaddr_t pc, sp, fp;
+    vaddr_t ra;          /* the return-address register; 0 where calls push theirs */
     const char *cause;   /* the ISA's own words: "store page fault", "#GP" */
     uint64_t code;       /* scause, ESR, vector and error code, as the manual counts */
 };
 
-/* The registers of a dump, in the ISA's order; value i belongs to hal_reg_name(i), NULL ends. */
-const char *hal_reg_name(unsigned index);
-uint64_t hal_reg_value(const struct hal_regs *regs, unsigned index);
+/* struct hal_regs is an array of 64-bit values in the ISA's order; value i belongs to name i. NULL ends. */
+extern const char *const hal_reg_names[];
 
-/* One step of a frame-pointer walk: from fp to the caller's fp and return address. False at the end or when
- * fp is not readable stack (stack_contains). */
-bool hal_unwind(vaddr_t *fp, vaddr_t *return_address);
+/* <arch/layout.h> says where, from the frame pointer, a function keeps its caller's frame pointer
+ * (HAL_FRAME_CALLER) and its return address (HAL_FRAME_RETURN). */
 
 /* setjmp and longjmp for faults that a test provokes on purpose: hal_catch returns 0 first and 1 after
  * hal_throw, which may be called from kernel_trap on any stack. */

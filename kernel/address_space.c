@@ -131,7 +131,7 @@ static void map_image_and_fixmap(struct pt *pt)
 static void map_direct(struct pt *pt, uint64_t start, uint64_t end, unsigned prot)
 {
     if (start < end)
-        map_or_stop(pt, hal_direct_base(pt->levels) + start, start, end - start, prot | PROT_GLOBAL,
+        map_or_stop(pt, HAL_DIRECT_BASE(pt->levels) + start, start, end - start, prot | PROT_GLOBAL,
                     MEMTYPE_NORMAL);
 }
 
@@ -225,7 +225,7 @@ static void start_bootstrap_root(unsigned levels, unsigned max_leaf)
     map_image_and_fixmap(&boot_pt);
     map_direct(&boot_pt, pool.start, pool.end, PROT_READ | PROT_WRITE);
     hal_mmu_activate(boot_pt.root, levels);
-    direct_offset = hal_direct_base(levels);
+    direct_offset = HAL_DIRECT_BASE(levels);
 }
 
 static void start_final_root(unsigned levels, unsigned max_leaf)
@@ -241,21 +241,13 @@ static void start_final_root(unsigned levels, unsigned max_leaf)
     kernel_pt.frames = (struct pt_frames){live_alloc, live_free, NULL};
 }
 
-static uint64_t direct_map_size(unsigned levels)
-{
-    const struct layout_row *row = hal_layout(levels);
-    while (row->start != hal_direct_base(levels))
-        row++;
-    return row->size;
-}
-
 void vm_init(unsigned levels_wanted)
 {
     unsigned levels, max_leaf;
     if (hal_mmu_probe(levels_wanted, &levels, &max_leaf) != OK)
         port_panic("paging=%s is not to be had on this machine", hal_mmu_mode_name(levels_wanted));
-    machine.limits.direct_end = direct_map_size(levels);
-    vmap_base = hal_vmap_base(levels);
+    machine.limits.direct_end = HAL_DIRECT_SIZE(levels);
+    vmap_base = HAL_VMAP_BASE(levels);
     mmio_next = vmap_base + STACK_SLOTS * STACK_SLOT;
 
     uint64_t metadata = frame_metadata_size(&machine.map, &machine.topo, &machine.limits);

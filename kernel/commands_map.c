@@ -195,7 +195,7 @@ bool command_layout(int argc, char **argv)
     uint64_t bad = vm_count_wx(&leaves);
     kprintf(json ? "{\"paging\":\"%s\",\"rows\":[" : "  paging %s\n", hal_mmu_mode_name(kernel_pt.levels));
     unsigned i = 0;
-    for (const struct layout_row *row = hal_layout(kernel_pt.levels); row->name != NULL; row++, i++) {
+    for (const struct layout_row *row = layout_rows(kernel_pt.levels); row->name != NULL; row++, i++) {
         ull last = row->start + (row->size - 1);
         if (json)
             kprintf("%s{\"name\":\"%s\",\"start\":\"%#llx\",\"last\":\"%#llx\"}", separator(i), row->name,

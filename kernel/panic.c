@@ -25,18 +25,33 @@ static void print_frame(vaddr_t pc, unsigned return_distance)
         kprintf("    0x%016lx\n", pc);
 }
 
-void backtrace(vaddr_t pc, vaddr_t fp)
+/* One step: from fp to the caller's fp and the return address. Frames lie higher and higher. A leaf function on
+ * riscv64 saves its caller's fp in the place of the return address: *return_address is then 0. */
+static bool unwind(vaddr_t *fp, vaddr_t *return_address)
 {
-    kprintf("  backtrace:\n");
-    if (pc != 0)
-        print_frame(pc, 0);
-    vaddr_t last = 0;
+    if (!stack_contains(*fp + HAL_FRAME_CALLER) || !stack_contains(*fp + HAL_FRAME_RETURN))
+        return false;
+    vaddr_t caller = *(const vaddr_t *)(*fp + HAL_FRAME_CALLER);
+    *return_address = *(const vaddr_t *)(*fp + HAL_FRAME_RETURN);
+    if (HAL_FRAME_CALLER < 0 && stack_contains(*return_address + HAL_FRAME_CALLER)) {
+        caller = *return_address;
+        *return_address = 0;
+    } else if (*return_address == 0) {
+        return false;
+    }
+    *fp = caller > *fp ? caller : 0;
+    return true;
+}
+
+static void print_chain(vaddr_t fp)
+{
+    vaddr_t pc, last = 0;
     unsigned repeats = 0;
     for (unsigned printed = 0, walked = 0; printed < BACKTRACE_MAX && walked < BACKTRACE_WALK; walked++) {
-        if (!hal_unwind(&fp, &pc))
+        if (!unwind(&fp, &pc))
             break;
-        if (pc == last) {
-            repeats++;
+        if (pc == last || pc == 0) {
+            repeats += pc != 0;
             continue;
         }
         if (repeats > 0)
@@ -46,6 +61,25 @@ void backtrace(vaddr_t pc, vaddr_t fp)
         print_frame(pc, 1);
         printed++;
     }
+}
+
+/* A leaf function has no frame of its own: its caller is in the return-address register. Elsewhere that register
+ * holds the return of an earlier call, which lies in the same function. */
+static bool is_leaf(const struct trap_info *trap)
+{
+    uint64_t offset;
+    const char *function = symbol_find(trap->pc, &offset);
+    const char *caller = symbol_find(trap->ra - 1, &offset);
+    return trap->ra != 0 && caller != NULL && caller != function;
+}
+
+static void backtrace(const struct trap_info *trap)
+{
+    kprintf("  backtrace:\n");
+    print_frame(trap->pc, 0);
+    if (is_leaf(trap))
+        print_frame(trap->ra, 1);
+    print_chain(trap->fp);
 }
 
 static _Noreturn void stop(void)
@@ -68,9 +102,9 @@ static void print_headline(const struct trap_info *trap, const struct percpu *cp
 
 static void print_registers(const struct hal_regs *regs)
 {
-    const char *name;
-    for (unsigned i = 0; (name = hal_reg_name(i)) != NULL; i++)
-        kprintf("%s%8s %016llx", i % 4 == 0 ? "\n" : "", name, (unsigned long long)hal_reg_value(regs, i));
+    const uint64_t *value = (const uint64_t *)regs;
+    for (unsigned i = 0; hal_reg_names[i] != NULL; i++)
+        kprintf("%s%8s %016llx", i % 4 == 0 ? "\n" : "", hal_reg_names[i], (unsigned long long)value[i]);
     kprintf("\n");
 }
 
@@ -94,7 +128,7 @@ void kernel_trap(const struct trap_info *trap, const struct hal_regs *regs)
     }
     print_headline(trap, cpu);
     print_registers(regs);
-    backtrace(trap->pc, trap->fp);
+    backtrace(trap);
     stop();
 }
 
@@ -137,6 +171,6 @@ void port_panic(const char *format, ...)
     va_end(args);
     kprintf("\n");
     if (hal_percpu()->trap_depth++ == 0)
-        backtrace(0, (vaddr_t)__builtin_frame_address(0));
+        print_chain((vaddr_t)__builtin_frame_address(0));
     stop();
 }

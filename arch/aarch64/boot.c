@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * The hand-off of the Linux arm64 boot protocol, and what this ISA has not: consoles that need no
- * description, and a port space.
+ * The hand-off of the Linux arm64 boot protocol; there is no console before a description.
  */
 #include <arch/hal.h>
 #include <boot/boot_info.h>
@@ -29,18 +28,4 @@ struct console *hal_console_early(void)
 struct console *hal_console_default(void)
 {
     return NULL;
-}
-
-const bool hal_has_ports = false;
-
-uint8_t hal_port_read8(uint16_t port)
-{
-    (void)port;
-    return 0xff;
-}
-
-void hal_port_write8(uint16_t port, uint8_t value)
-{
-    (void)port;
-    (void)value;
 }

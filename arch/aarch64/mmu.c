@@ -13,17 +13,6 @@
 /* Pages that are dropped one by one; larger ranges cost the whole TLB. */
 #define FLUSH_PAGES_MAX 64
 
-static const struct layout_row layout[] = {
-    {"user", HAL_USER_BASE, HAL_USER_SIZE},
-    {"direct map", HAL_DIRECT_BASE, HAL_DIRECT_SIZE},
-    {"slab window", HAL_SLAB_BASE, HAL_SLAB_SIZE},
-    {"kernel heap", HAL_HEAP_BASE, HAL_HEAP_SIZE},
-    {"vmap", HAL_VMAP_BASE, HAL_VMAP_SIZE},
-    {"kernel image", HAL_KERNEL_BASE, HAL_IMAGE_MAX},
-    {"scratch", HAL_FIXMAP_BASE, HAL_FIXMAP_SIZE},
-    {NULL, 0, 0},
-};
-
 uint64_t mmu_root;
 
 status_t hal_mmu_probe(unsigned wanted, unsigned *levels, unsigned *max_leaf)
@@ -83,22 +72,4 @@ void hal_tlb_flush_local(vaddr_t start, uint64_t size)
     }
     __asm__ volatile("dsb nsh\n"
                      "isb" ::: "memory");
-}
-
-const struct layout_row *hal_layout(unsigned levels)
-{
-    (void)levels;
-    return layout;
-}
-
-vaddr_t hal_direct_base(unsigned levels)
-{
-    (void)levels;
-    return HAL_DIRECT_BASE;
-}
-
-vaddr_t hal_vmap_base(unsigned levels)
-{
-    (void)levels;
-    return HAL_VMAP_BASE;
 }

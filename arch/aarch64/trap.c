@@ -20,34 +20,12 @@ _Static_assert(offsetof(struct hal_regs, pc) == 256, "trap.S");
 _Static_assert(offsetof(struct hal_regs, esr) == 272, "trap.S");
 _Static_assert(sizeof(struct hal_regs) == 288, "trap.S; sp stays 16-byte aligned");
 
-static const char *const reg_name[] = {
+const char *const hal_reg_names[] = {
     "x0",  "x1",  "x2",  "x3",  "x4",  "x5",  "x6",  "x7",  "x8",  "x9",  "x10", "x11",    "x12", "x13",
     "x14", "x15", "x16", "x17", "x18", "x19", "x20", "x21", "x22", "x23", "x24", "x25",    "x26", "x27",
-    "x28", "x29", "x30", "sp",  "pc",  "pstate", "esr", "far",
+    "x28", "x29", "x30", "sp",  "pc",  "pstate", "esr", "far", NULL,
 };
-_Static_assert(ARRAY_LEN(reg_name) * 8 == sizeof(struct hal_regs), "one name per register");
-
-const char *hal_reg_name(unsigned index)
-{
-    return index < ARRAY_LEN(reg_name) ? reg_name[index] : NULL;
-}
-
-uint64_t hal_reg_value(const struct hal_regs *regs, unsigned index)
-{
-    return ((const uint64_t *)regs)[index];
-}
-
-/* A record is the caller's fp and the return address; fps rise, as stacks grow down. */
-bool hal_unwind(vaddr_t *fp, vaddr_t *return_address)
-{
-    if (!is_aligned(*fp, 8) || !stack_contains(*fp))
-        return false;
-    const vaddr_t *record = (const vaddr_t *)*fp;
-    vaddr_t caller = record[0];
-    *return_address = record[1];
-    *fp = caller > *fp ? caller : 0;
-    return *return_address != 0;
-}
+_Static_assert((ARRAY_LEN(hal_reg_names) - 1) * 8 == sizeof(struct hal_regs), "one name per register");
 
 /* ---- Syndromes ---------------------------------------------------------------------------------------- */
 
@@ -261,7 +239,7 @@ void trap_dispatch(struct hal_regs *regs, unsigned vector);
 
 void trap_dispatch(struct hal_regs *regs, unsigned vector)
 {
-    struct trap_info trap = {.pc = regs->pc, .sp = regs->sp, .fp = regs->x[29]};
+    struct trap_info trap = {.pc = regs->pc, .sp = regs->sp, .fp = regs->x[29], .ra = regs->x[30]};
     if (vector & VECTOR_OVERFLOW)
         overflow(&trap, regs, vector);
     else if ((vector & ~3u) != VECTOR_EXPECTED)

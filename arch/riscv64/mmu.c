@@ -21,19 +21,6 @@
 /* Pages that are dropped one by one; larger ranges cost the whole TLB. */
 #define FLUSH_PAGES_MAX 64
 
-#define LAYOUT(levels)                                                                                       \
-    {                                                                                                        \
-        {"user", 0, HAL_HALF_SIZE(levels)},                                                                  \
-        {"direct map", HAL_DIRECT_BASE(levels), HAL_DIRECT_SIZE(levels)},                                    \
-        {"slab window", HAL_SLAB_BASE(levels), HAL_SLAB_SIZE(levels)},                                       \
-        {"kernel heap", HAL_HEAP_BASE(levels), HAL_HEAP_SIZE(levels)},                                       \
-        {"vmap", HAL_VMAP_BASE(levels), HAL_VMAP_SIZE(levels)},                                              \
-        {"kernel image", HAL_KERNEL_BASE, HAL_IMAGE_MAX},                                                    \
-        {"scratch", HAL_FIXMAP_BASE, HAL_FIXMAP_SIZE},                                                       \
-        {NULL, 0, 0},                                                                                        \
-    }
-
-static const struct layout_row layout[][8] = {LAYOUT(3), LAYOUT(4), LAYOUT(5)};
 static const char *const mode_name[] = {"Sv39", "Sv48", "Sv57"};
 
 static pte_t probe_root[LEVELS_MAX - LEVELS_MIN][PT_ENTRIES]
@@ -109,19 +96,4 @@ void hal_tlb_flush_local(vaddr_t start, uint64_t size)
     }
     for (uint64_t offset = 0; offset < size; offset += FRAME_SIZE)
         __asm__ volatile("sfence.vma %0, zero" ::"r"(start + offset) : "memory");
-}
-
-const struct layout_row *hal_layout(unsigned levels)
-{
-    return layout[levels - LEVELS_MIN];
-}
-
-vaddr_t hal_direct_base(unsigned levels)
-{
-    return HAL_DIRECT_BASE(levels);
-}
-
-vaddr_t hal_vmap_base(unsigned levels)
-{
-    return HAL_VMAP_BASE(levels);
 }

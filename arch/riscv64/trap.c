@@ -18,39 +18,12 @@ _Static_assert(sizeof(struct hal_regs) == 288, "trap.S");
 
 enum { X_RA = 0, X_SP = 1, X_FP = 7 };
 
-static const char *const reg_name[] = {
+const char *const hal_reg_names[] = {
     "ra", "sp",  "gp",  "tp", "t0", "t1", "t2", "s0",   "s1",      "a0",    "a1",     "a2",
     "a3", "a4",  "a5",  "a6", "a7", "s2", "s3", "s4",   "s5",      "s6",    "s7",     "s8",
-    "s9", "s10", "s11", "t3", "t4", "t5", "t6", "sepc", "sstatus", "stval", "scause",
+    "s9", "s10", "s11", "t3", "t4", "t5", "t6", "sepc", "sstatus", "stval", "scause", NULL,
 };
-_Static_assert(ARRAY_LEN(reg_name) * 8 == offsetof(struct hal_regs, padding), "one name per register");
-
-const char *hal_reg_name(unsigned index)
-{
-    return index < ARRAY_LEN(reg_name) ? reg_name[index] : NULL;
-}
-
-uint64_t hal_reg_value(const struct hal_regs *regs, unsigned index)
-{
-    return ((const uint64_t *)regs)[index];
-}
-
-/* Below fp lie the return address and, below that, the caller's fp. A leaf function stores its caller's fp
- * alone, in the upper place; such a frame can only be the innermost one of a trap, whose ra is known. */
-bool hal_unwind(vaddr_t *fp, vaddr_t *return_address)
-{
-    if (!stack_contains(*fp - 16))
-        return false;
-    const vaddr_t *record = (const vaddr_t *)(*fp - 16);
-    vaddr_t caller = record[0];
-    *return_address = record[1];
-    if (stack_contains(record[1] - 16)) {
-        caller = record[1];
-        *return_address = hal_percpu()->port[PORT_TRAP_RA];
-    }
-    *fp = caller > *fp ? caller : 0;
-    return *return_address != 0;
-}
+_Static_assert((ARRAY_LEN(hal_reg_names) - 1) * 8 == offsetof(struct hal_regs, padding), "one name per register");
 
 /* ---- Causes ------------------------------------------------------------------------------------------- */
 
@@ -121,18 +94,13 @@ static struct trap_info describe(const struct hal_regs *regs)
         .pc = regs->sepc,
         .sp = regs->x[X_SP],
         .fp = regs->x[X_FP],
+        .ra = regs->x[X_RA],
         .cause = cause.name,
         .code = regs->scause,
     };
 }
 
 /* ---- Dispatch ----------------------------------------------------------------------------------------- */
-
-static void report(struct hal_regs *regs, struct trap_info *trap)
-{
-    hal_percpu()->port[PORT_TRAP_RA] = regs->x[X_RA];
-    kernel_trap(trap, regs);
-}
 
 /* Where trap.S would have put the registers. */
 static vaddr_t frame_below(const struct hal_regs *regs)
@@ -152,7 +120,7 @@ static _Noreturn void overflow(struct hal_regs *regs)
     if (trap.kind != TRAP_PAGE_FAULT)
         trap.address = frame_below(regs);
     trap.kind = TRAP_STACK_OVERFLOW;
-    report(regs, &trap);
+    kernel_trap(&trap, regs);
     hal_cpu_halt();
 }
 
@@ -167,7 +135,7 @@ static void exception(struct hal_regs *regs)
     struct trap_info trap = describe(regs);
     if (trap.kind == TRAP_BREAKPOINT)
         regs->sepc += instruction_size(regs->sepc);
-    report(regs, &trap);
+    kernel_trap(&trap, regs);
 }
 
 /* No other interrupt is enabled in sie. */

@@ -18,24 +18,6 @@
 /* Pages that are dropped one by one; larger ranges cost the whole TLB. */
 #define FLUSH_PAGES_MAX 64
 
-/* The rows that both modes share. */
-#define UPPER_ROWS                                                                                           \
-    {"slab window", HAL_SLAB_BASE, HAL_SLAB_SIZE}, {"kernel heap", HAL_HEAP_BASE, HAL_HEAP_SIZE},            \
-        {"vmap", HAL_VMAP_BASE, HAL_VMAP_SIZE}, {"kernel image", HAL_KERNEL_BASE, HAL_IMAGE_MAX},            \
-        {"scratch", HAL_FIXMAP_BASE, HAL_FIXMAP_SIZE}, {NULL, 0, 0}
-
-static const struct layout_row layout4[] = {
-    {"user", HAL_USER_BASE, HAL_USER4_SIZE},
-    {"direct map", HAL_DIRECT4_BASE, HAL_DIRECT4_SIZE},
-    UPPER_ROWS,
-};
-
-static const struct layout_row layout5[] = {
-    {"user", HAL_USER_BASE, HAL_USER5_SIZE},
-    {"direct map", HAL_DIRECT5_BASE, HAL_DIRECT5_SIZE},
-    UPPER_ROWS,
-};
-
 uint64_t mmu_root;
 unsigned mmu_levels;
 
@@ -89,20 +71,4 @@ void hal_tlb_flush_local(vaddr_t start, uint64_t size)
     }
     for (uint64_t i = 0; i < pages; i++)
         __asm__ volatile("invlpg (%0)" ::"r"(first + i * FRAME_SIZE) : "memory");
-}
-
-const struct layout_row *hal_layout(unsigned levels)
-{
-    return levels == LEVELS_MAX ? layout5 : layout4;
-}
-
-vaddr_t hal_direct_base(unsigned levels)
-{
-    return levels == LEVELS_MAX ? HAL_DIRECT5_BASE : HAL_DIRECT4_BASE;
-}
-
-vaddr_t hal_vmap_base(unsigned levels)
-{
-    (void)levels;
-    return HAL_VMAP_BASE;
 }

@@ -133,33 +133,11 @@ _Static_assert(offsetof(struct hal_regs, rax) == 32, "trap.S");
 _Static_assert(offsetof(struct hal_regs, vector) == 152, "trap.S");
 _Static_assert(sizeof(struct hal_regs) == 208, "trap.S; rsp stays 16-byte aligned");
 
-static const char *const reg_name[] = {
+const char *const hal_reg_names[] = {
     "cr0", "cr2", "cr3", "cr4", "rax", "rbx", "rcx", "rdx", "rsi",    "rdi",  "rbp", "r8", "r9",
-    "r10", "r11", "r12", "r13", "r14", "r15", "vector", "code", "rip", "cs", "rflags", "rsp", "ss",
+    "r10", "r11", "r12", "r13", "r14", "r15", "vector", "code", "rip", "cs", "rflags", "rsp", "ss", NULL,
 };
-_Static_assert(ARRAY_LEN(reg_name) * 8 == sizeof(struct hal_regs), "one name per register");
-
-const char *hal_reg_name(unsigned index)
-{
-    return index < ARRAY_LEN(reg_name) ? reg_name[index] : NULL;
-}
-
-uint64_t hal_reg_value(const struct hal_regs *regs, unsigned index)
-{
-    return ((const uint64_t *)regs)[index];
-}
-
-/* A record is the caller's rbp and the return address; rbps rise, as stacks grow down. */
-bool hal_unwind(vaddr_t *fp, vaddr_t *return_address)
-{
-    if (!is_aligned(*fp, 8) || !stack_contains(*fp))
-        return false;
-    const vaddr_t *record = (const vaddr_t *)*fp;
-    vaddr_t caller = record[0];
-    *return_address = record[1];
-    *fp = caller > *fp ? caller : 0;
-    return *return_address != 0;
-}
+_Static_assert((ARRAY_LEN(hal_reg_names) - 1) * 8 == sizeof(struct hal_regs), "one name per register");
 
 /* ---- Exceptions --------------------------------------------------------------------------------------- */
 

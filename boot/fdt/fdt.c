@@ -30,6 +30,8 @@ static status_t check_header(struct machine *machine, const void *fdt, uint64_t 
         return refuse(machine, 0, "no device tree magic");
     if (fdt_totalsize(fdt) > size)
         return refuse(machine, 4, "total size is larger than the blob");
+    if (fdt_off_mem_rsvmap(fdt) % 8 != 0 || fdt_off_dt_struct(fdt) % 4 != 0)
+        return refuse(machine, 8, "a block is not aligned as its entries need it");
     int error = fdt_check_header(fdt);
     if (error != 0)
         return refuse(machine, 0, fdt_strerror(error));

@@ -3,6 +3,9 @@
  * Memory in the device tree: memory nodes say where RAM is, the reservation list and /reserved-memory what of it
  * is taken. A reservation without an address (size, alignment, alloc-ranges) leaves the place to the kernel; it
  * is recorded and takes nothing away here.
+ *
+ * Of ranges that pass the end of the address space, memory is left out and a reservation kept up to there: either
+ * way, less is free.
  */
 #include "reader.h"
 
@@ -16,6 +19,11 @@ static status_t claim(struct fdt_walk *walk, const char *what, uint32_t offset, 
                                 .source = SOURCE_FDT,
                                 .detail = offset,
                                 .ram = type == MEM_USABLE};
+    if (type != MEM_USABLE && size > UINT64_MAX - start) {
+        note(&walk->machine->notes, "%s %#x: %#llx + %#llx wraps around; cut at the end", what, offset,
+             (unsigned long long)start, (unsigned long long)size);
+        size = UINT64_MAX - start;
+    }
     return reader_claim(walk->machine, what, &claimed, size);
 }
 

@@ -153,10 +153,8 @@ static bool add_direct_leaf(void *context, const struct pt_leaf *leaf)
 TEST(machine, direct_map_holds_exactly_the_ram)
 {
     struct direct_sum sum = {0};
-    const struct layout_row *row = hal_layout(kernel_pt.levels);
-    while (row->start != hal_direct_base(kernel_pt.levels))
-        row++;
-    pt_visit(&kernel_pt, row->start, row->start + (row->size - 1), add_direct_leaf, &sum);
+    vaddr_t base = HAL_DIRECT_BASE(kernel_pt.levels);
+    pt_visit(&kernel_pt, base, base + (HAL_DIRECT_SIZE(kernel_pt.levels) - 1), add_direct_leaf, &sum);
     CHECK_EQ(sum.outside, 0);
     CHECK(sum.mapped >= frame_managed() * FRAME_SIZE);
     CHECK(sum.mapped < MIB(64) || sum.by_level[1] + sum.by_level[2] > 0);
@@ -164,7 +162,7 @@ TEST(machine, direct_map_holds_exactly_the_ram)
 
 TEST(machine, layout_rows_do_not_overlap)
 {
-    const struct layout_row *row = hal_layout(kernel_pt.levels);
+    const struct layout_row *row = layout_rows(kernel_pt.levels);
     for (; row->name != NULL && row[1].name != NULL; row++)
         CHECK(row->start + (row->size - 1) < row[1].start);
 }

@@ -16,11 +16,11 @@ def documents(output):
 
 
 def shows(nodes, cpus, mem):
-    """Checks the output of JSON_SCRIPT against what the machine has."""
+    """Checks the output of JSON_SCRIPT against what the machine has; a PC's firmware keeps a little for itself."""
     def check(output):
         found = {key: value for document in documents(output) for key, value in document.items()}
         memory = sum(node["bytes"] for node in found["nodes"])
-        if len(found["nodes"]) != nodes or memory != mem:
+        if len(found["nodes"]) != nodes or not mem - MIB < memory <= mem:
             return f"{len(found['nodes'])} nodes with {memory} bytes, expected {nodes} with {mem}"
         if [cpu["online"] for cpu in found["cpus"]] != [True] * cpus:
             return f"{len(found['cpus'])} CPUs, or one of them is off; expected {cpus}"
@@ -44,7 +44,7 @@ def sizes(isa):
 
 def nodes(isa):
     yield Boot("4 nodes", Machine(isa, cpus=4, nodes=4, mem=2 * GIB), "map; nodes; zones; selftest",
-               expect=(r"on 4 nodes", r"^ +0 +512 MiB +1 +10 +20 +30 +20 +1 3 2"))
+               expect=(r"on 4 nodes", r"^ +0 +51[12] MiB +1 +10 +20 +30 +20 +1 3 2"))
     yield Boot("2 nodes, uneven", Machine(isa, cpus=3, nodes=2, mem=1001 * MIB), "nodes; selftest")
     if isa != "riscv64":
         yield Boot("nodes without CPUs", Machine(isa, cpus=2, nodes=3), "nodes; selftest",

@@ -107,6 +107,8 @@ def run(boot, kernel):
                     skipped=[reason for _, reason in tests.skipped],
                     note="" if watch.prompt is None else f"prompt after {watch.prompt:.1f} s")
     result.details = [f"{name}: {why}" for name, why in tests.failed] + wrong
+    if wrong:
+        result.details += [f"| {line[:160]}" for line in output.splitlines()[-TAIL:]]
     if result.failed:
-        result.details += [f"| {line}" for line in output.splitlines()[-TAIL:]] + [f"all output: {places.shown(log)}"]
+        result.details.append(f"all output: {places.shown(log)}")
     return result

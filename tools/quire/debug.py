@@ -4,6 +4,8 @@ import shutil
 import signal
 import socket
 import subprocess
+import tempfile
+import time
 
 import build
 import emulator
@@ -14,6 +16,8 @@ import ui
 from machine import command
 from options import Command, Operand
 
+ENDS = (None, 0, 33, 35)        # still running; or over, for a reason that the console shows
+
 
 def free_port():
     with socket.socket() as probe:
@@ -22,8 +26,9 @@ def free_port():
 
 
 def gdb_command(kernel, port):
+    """gdb retries the connection by itself until QEMU listens."""
     return [shutil.which("gdb-multiarch"), "-q", str(kernel.elf), "-ex", "set pagination off",
-            "-ex", f"target remote 127.0.0.1:{port}", "-ex", "hbreak kmain", "-ex", "continue"]
+            "-ex", "set confirm off", "-ex", f"target remote 127.0.0.1:{port}", "-ex", "hbreak kmain", "-ex", "continue"]
 
 
 def debug(options):
@@ -37,14 +42,21 @@ def debug(options):
     line = [*emulator.bound_to_us(command(machine, kernel.boot, options.exec)), "-S", "-gdb", f"tcp:127.0.0.1:{port}",
             "-serial", f"file:{output}", "-monitor", "none"]
     ui.say(f"the machine's console is {places.shown(output)}; leaving gdb ends it")
-    # A session of its own: Ctrl-C in gdb must not reach QEMU.
-    process = subprocess.Popen(line, stdin=subprocess.DEVNULL, start_new_session=True)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        return subprocess.run(gdb_command(kernel, port), cwd=places.ROOT,
-                              preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)).returncode
-    finally:
-        emulator.stop(process)
+    start = time.monotonic()
+    with tempfile.TemporaryFile() as errors:
+        # A session of its own: Ctrl-C in gdb must reach neither QEMU nor us.
+        process = subprocess.Popen(line, stdin=subprocess.DEVNULL, stderr=errors, start_new_session=True)
+        signal.signal(signal.SIGINT, lambda number, frame: None)
+        try:
+            status = subprocess.run(gdb_command(kernel, port), cwd=places.ROOT).returncode
+            ended = process.poll()
+        finally:
+            emulator.stop(process)
+        if ended not in ENDS:
+            errors.seek(0)
+            outcome = emulator.Outcome(f"qemu-system-{machine.isa}", ended, time.monotonic() - start, errors.read().decode(errors="replace"))
+            raise ui.Problem(outcome.problem())
+    return status
 
 
 DEBUG = Command("debug", "boots under gdb, stopped at kmain", debug,

@@ -159,12 +159,13 @@ def run(command, write, timeout=None, typed=None):
         try:
             ended = read_until_end(process, None if timeout is None else start + timeout, take)
             status = process.wait(None if ended else 0) if ended else None
+            seconds = time.monotonic() - start
             console.finish()
         finally:
             stop(process)
             process.stdout.close()
         errors.seek(0)
-        return Outcome(command[0], status, time.monotonic() - start, errors.read().decode(errors="replace"))
+        return Outcome(command[0], status, seconds, errors.read().decode(errors="replace"))
 
 
 def run_on_terminal(command, timeout=None):
@@ -178,6 +179,7 @@ def run_on_terminal(command, timeout=None):
     except subprocess.TimeoutExpired:
         status = None
     finally:
+        seconds = time.monotonic() - start
         stop(process)
         termios.tcsetattr(0, termios.TCSADRAIN, settings)
-    return Outcome(command[0], status, time.monotonic() - start)
+    return Outcome(command[0], status, seconds)

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT
  *
  * The kernel's own address space: the image with exact rights, the direct map of exactly the RAM, guarded
- * stacks, device registers. Rows and bounds are the port's (hal_layout).
+ * stacks, device registers. arch/address_map.h says where.
  */
 #ifndef KERNEL_ADDRESS_SPACE_H
 #define KERNEL_ADDRESS_SPACE_H
 
+#include <arch/layout.h>
 #include <mm/pt.h>
 
 extern struct pt kernel_pt;
@@ -27,6 +28,14 @@ int stack_guard_owner(vaddr_t address);
 
 /* Maps device registers [base, base + size), uncached, for good. NULL: no memory or no room. */
 volatile void *mmio_map(paddr_t base, uint64_t size);
+
+/* The rows of a paging mode (3 … 5 levels), by address; name NULL ends. */
+struct layout_row {
+    const char *name;
+    vaddr_t start;
+    uint64_t size;
+};
+const struct layout_row *layout_rows(unsigned levels);
 
 /* Physical address of something inside the image. */
 paddr_t image_phys(const volatile void *pointer);

@@ -10,8 +10,4 @@ bool trap_catch(void (*body)(void *context), void *context, struct trap_info *ca
 
 const char *trap_kind_name(trap_kind_t kind);
 
-/* Prints addresses with names, innermost first: pc (0: none), then the return addresses of the frame-pointer chain
- * that starts at fp. Repeated ones are counted. */
-void backtrace(vaddr_t pc, vaddr_t fp);
-
 #endif

@@ -6,7 +6,7 @@
  *
  * The inline hooks are declared here first, so an implementation with another signature does not compile.
  * Besides these, mm/ needs memcpy, memmove, memset and memcmp, and, for mm/pt only, the page-table policy of
- * one ISA: <arch/layout.h> and <arch/pte.h>, which are pure C.
+ * one ISA: <arch/pte.h>, which is pure C.
  */
 #ifndef MM_PORT_H
 #define MM_PORT_H

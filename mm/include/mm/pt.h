@@ -13,7 +13,6 @@
 #define MM_PT_H
 
 #include <mm/types.h>
-#include <arch/layout.h>
 
 #define PT_ENTRIES 512
 #define PT_INDEX_BITS 9
@@ -34,6 +33,10 @@ typedef enum memtype {
     MEMTYPE_DEVICE, /* strongly ordered, uncached */
     MEMTYPE_UNCACHED, /* normal memory, not cached: framebuffers, DMA */
 } memtype_t;
+
+/* What pte_ad, pte_set_ad and pte_clear_ad speak of. */
+#define PTE_ACCESSED 1u
+#define PTE_DIRTY 2u
 
 #include <arch/pte.h>
 

@@ -40,10 +40,6 @@
 #define PTE_PADDR_MASK UINT64_C(0x0000fffffffff000)
 #define PTE_ATTR_MASK (UINT64_C(7) << PTE_ATTR_SHIFT)
 
-/* What pte_ad, pte_set_ad and pte_clear_ad speak of. */
-#define PTE_ACCESSED 1u
-#define PTE_DIRTY 2u
-
 static inline bool pte_present(pte_t e)
 {
     return (e & PTE_VALID) != 0;

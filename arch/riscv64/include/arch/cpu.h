@@ -24,11 +24,6 @@
 #define INTERRUPT_SOFTWARE (UINT64_C(1) << 1)
 #define INTERRUPT_TIMER (UINT64_C(1) << 5)
 
-/* What the port keeps in percpu.port. */
-enum {
-    PORT_TRAP_RA, /* ra at the last exception, for unwinding out of a leaf function */
-};
-
 /* In start.S and trap.S. */
 extern char secondary_start[];
 extern char trap_entry[];

@@ -1,68 +1,18 @@
 /* SPDX-License-Identifier: MIT
- *
- * Where things lie in the address space, in three paging modes: Sv39, Sv48 and Sv57 (3, 4, 5 levels). A mode
- * has two halves of 2^(9 × levels + 11) bytes, the lower one for users. All modes divide the kernel's half
- * alike, and leave 1/8 of it over:
- *
- *   1/2 direct map · 1/8 slab window · 1/8 kernel heap · 1/8 vmap; image and fixmap at its end
- *
- * which gives the direct map 128 GiB, 64 TiB and 32 PiB. Image and fixmap keep their addresses in all modes.
- *
- * Also read by the linker script and by assembly: plain numbers only, outside the last part.
- */
+ * What the linker script and start.S need to know of this ISA; see arch/address_map.h for the rest. */
 #ifndef ARCH_LAYOUT_H
 #define ARCH_LAYOUT_H
 
+#include <arch/address_map.h>
+
 #define HAL_LD_ARCH riscv
 
-#define HAL_KERNEL_BASE 0xffffffff80000000
-#define HAL_IMAGE_MAX 0x400000
-
-/* Where OpenSBI expects its payload on `-M virt`. Only the ELF's program headers show it; the image runs at
- * any 4 KiB-aligned address. */
+/* Where OpenSBI expects its payload on `-M virt`. Only the ELF's program headers show it; the image runs at any
+ * 4 KiB-aligned address. */
 #define HAL_LMA_OFFSET 0x80200000
 
-/* Two level-0 tables at the end of the gigabyte that holds the image. */
-#define HAL_FIXMAP_BASE 0xffffffffbfc00000
-#define HAL_FIXMAP_SLOTS 1024
-#define HAL_FIXMAP_SIZE (HAL_FIXMAP_SLOTS * 0x1000)
-
-/* A stack is the upper half of a slot twice its size, and slots are aligned to their size: bit
- * HAL_STACK_SHIFT of an address is 1 in a stack and 0 in the guard below it. Trap entry tells overflow by
- * that bit alone. */
-#define HAL_STACK_SHIFT 14
-#define HAL_STACK_SIZE 0x4000
-
-#define HAL_CACHE_LINE 64
-
-#if !defined(__ASSEMBLER__) && !defined(LINKER_SCRIPT)
-
-#include <mm/types.h>
-
-#define HAL_HALF_SIZE(levels) (UINT64_C(1) << (9 * (levels) + 11))
-
-#define HAL_DIRECT_SIZE(levels) (HAL_HALF_SIZE(levels) / 2)
-#define HAL_SLAB_SIZE(levels) (HAL_HALF_SIZE(levels) / 8)
-#define HAL_HEAP_SIZE(levels) (HAL_HALF_SIZE(levels) / 8)
-#define HAL_VMAP_SIZE(levels) (HAL_HALF_SIZE(levels) / 8)
-
-#define HAL_DIRECT_BASE(levels) (-HAL_HALF_SIZE(levels))
-#define HAL_SLAB_BASE(levels) (HAL_DIRECT_BASE(levels) + HAL_DIRECT_SIZE(levels))
-#define HAL_HEAP_BASE(levels) (HAL_SLAB_BASE(levels) + HAL_SLAB_SIZE(levels))
-#define HAL_VMAP_BASE(levels) (HAL_HEAP_BASE(levels) + HAL_HEAP_SIZE(levels))
-
-/* The rows adjoin; deeper modes only have more room between the last of them and the image. */
-_Static_assert(HAL_VMAP_BASE(3) + HAL_VMAP_SIZE(3) <= HAL_KERNEL_BASE, "vmap meets image");
-_Static_assert(HAL_VMAP_BASE(4) + HAL_VMAP_SIZE(4) <= HAL_KERNEL_BASE, "vmap meets image");
-_Static_assert(HAL_VMAP_BASE(5) + HAL_VMAP_SIZE(5) <= HAL_KERNEL_BASE, "vmap meets image");
-_Static_assert(HAL_DIRECT_SIZE(3) >= GIB(128) && HAL_DIRECT_SIZE(4) >= TIB(64), "direct map");
-_Static_assert(HAL_KERNEL_BASE + HAL_IMAGE_MAX <= HAL_FIXMAP_BASE, "image meets fixmap");
-_Static_assert(HAL_KERNEL_BASE >> 30 == (HAL_FIXMAP_BASE + HAL_FIXMAP_SIZE - 1) >> 30,
-               "one early level-1 table");
-_Static_assert(HAL_IMAGE_MAX % 0x200000 == 0, "early tables hold whole level-0 tables");
-_Static_assert(HAL_STACK_SIZE == 1 << HAL_STACK_SHIFT, "stack size and bit");
-_Static_assert(HAL_VMAP_BASE(3) % (2 * HAL_STACK_SIZE) == 0, "stack slots are aligned");
-
-#endif
+/* A frame record, in bytes from the frame pointer. */
+#define HAL_FRAME_CALLER -16
+#define HAL_FRAME_RETURN -8
 
 #endif

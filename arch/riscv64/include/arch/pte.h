@@ -35,10 +35,6 @@
 
 #define PTE_FRAME_MASK UINT64_C(0x003ffffffffffc00)
 
-/* What pte_ad, pte_set_ad and pte_clear_ad speak of. */
-#define PTE_ACCESSED 1u
-#define PTE_DIRTY 2u
-
 static inline bool pte_present(pte_t e)
 {
     return (e & PTE_VALID) != 0;

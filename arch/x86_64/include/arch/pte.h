@@ -38,10 +38,6 @@
 #define PTE_TYPE_UNCACHED PTE_PWT /* write-combining: what a cacheless processor would do with memory */
 #define PTE_TYPE_DEVICE (PTE_PWT | PTE_PCD)
 
-/* What pte_ad, pte_set_ad and pte_clear_ad speak of. */
-#define PTE_ACCESSED 1u
-#define PTE_DIRTY 2u
-
 static inline bool pte_present(pte_t e)
 {
     return (e & PTE_PRESENT) != 0;

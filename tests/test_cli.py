@@ -1,0 +1,286 @@
+# SPDX-License-Identifier: MIT
+"""The quire command itself: what it says, and the status that it ends with, when things go well and when they do not.
+
+Where QEMU matters, a program of ours stands in for it, so that it can die in every way."""
+import json
+import os
+import pty
+import signal
+import stat
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+QUIRE = str(ROOT / "quire")
+sys.path.insert(0, str(ROOT / "tools/quire"))
+
+import emulator  # noqa: E402
+import ktap  # noqa: E402
+import lint  # noqa: E402
+import machine  # noqa: E402
+import packages  # noqa: E402
+from ui import Problem  # noqa: E402
+
+
+def quire(*words, path=None, typed="", limit=120, cwd=None):
+    environment = os.environ | ({"PATH": f"{path}:{os.environ['PATH']}"} if path else {})
+    return subprocess.run([QUIRE, *words], capture_output=True, text=True, input=typed, timeout=limit,
+                          env=environment, cwd=cwd)
+
+
+def last_line(done):
+    return done.stderr.strip().splitlines()[-1]
+
+
+# ---- Arguments -------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("words, says", [
+    (["rum"], 'command "rum" is not known; did you mean run?'),
+    (["run", "risc64"], 'ISA "risc64" is not known; did you mean riscv64?'),
+    (["run", "--cpu"], "--cpu needs a value"),
+    (["run", "--cpus", "zero"], "--cpus zero: not a number"),
+    (["run", "--cpus", "0"], "--cpus 0: must be 1 to"),
+    (["run", "--mem", "much"], "--mem much: not a size"),
+    (["run", "--mem", "-1G"], "--mem -1G: not a size"),
+    (["run", "--timeout", "-3"], "--timeout -3: not a number of seconds"),
+    (["run", "--memory", "1G"], "has no option --memory; did you mean --mem?"),
+    (["run", "riscv64", "aarch64"], '"aarch64" is one argument too many'),
+    (["run", "--initrd", "/nonexistent"], "--initrd /nonexistent: no such file"),
+    (["run", "riscv64", "--cpus", "2", "--nodes", "4"], "4 nodes need --cpus 4 or more"),
+    (["run", "aarch64", "--nodes", "4", "--mem", "2M"], "4 nodes need at least 4 MiB"),
+    (["run", "--release", "--clang"], "two builds"),
+    (["run", "--append", "a -- map", "--exec", "map"], "--exec cannot add to them"),
+    (["run", "--exec", "x" * 3000], "the kernel takes 2047"),
+    (["run", "--release=yes"], "--release takes no value"),
+    (["test", "--suite", "boots"], 'did you mean boot?'),
+    (["test", "--isa", "mips"], '--isa "mips" is not known'),
+    (["debug"], "quire debug needs ISA"),
+    (["help", "tests"], 'did you mean test?'),
+])
+def test_wrong_arguments_get_one_line_and_status_2(words, says):
+    done = quire(*words)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.count("\n") == 1 and done.stderr.startswith("quire: ")
+    assert says in done.stderr
+
+
+@pytest.mark.parametrize("command", ["run", "test", "inspect", "debug", "setup"])
+def test_help_is_the_same_in_both_places(command):
+    asked, option = quire("help", command), quire(command, "--help")
+    assert asked.returncode == option.returncode == 0
+    assert asked.stdout == option.stdout
+    assert asked.stdout.startswith(f"usage: quire {command}")
+    assert command in quire().stdout
+
+
+# ---- The machine -----------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("text, size", [("32M", 32 << 20), ("1G", 1 << 30), ("512", 512 << 20), ("1.5g", 3 << 29),
+                                        ("100k", 100 << 10), ("2GiB", 2 << 30)])
+def test_sizes(text, size):
+    assert machine.parse_size(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "G", "1X", "-1", "0", "1 G", "0x10"])
+def test_wrong_sizes(text):
+    with pytest.raises(ValueError):
+        machine.parse_size(text)
+
+
+@pytest.mark.parametrize("cpus, nodes, mem", [(4, 4, 2048), (7, 3, 1001), (2, 4, 64), (64, 64, 64)])
+def test_nodes_share_everything(cpus, nodes, mem):
+    sizes = machine.node_sizes(mem << 20, nodes)
+    assert sum(sizes) == mem << 20 and max(sizes) - min(sizes) <= 1 << 20
+    ranges = [r for r in machine.node_cpus(cpus, nodes) if r]
+    assert [cpu for first, last in ranges for cpu in range(first, last + 1)] == list(range(cpus))
+
+
+def test_distances_are_symmetric_and_smallest_at_home():
+    for a in range(8):
+        for b in range(8):
+            assert machine.node_distance(a, b, 8) == machine.node_distance(b, a, 8) >= 10
+            assert (machine.node_distance(a, b, 8) == 10) == (a == b)
+
+
+def test_kernel_line():
+    plain = machine.Machine("riscv64")
+    assert machine.kernel_line(plain, None) == "qemu-exit"
+    assert machine.kernel_line(plain, "") == "qemu-exit --"
+    assert machine.kernel_line(machine.Machine("riscv64", append="paging=sv39"), "map; nodes") == \
+        "qemu-exit paging=sv39 -- map; nodes"
+
+
+# ---- QEMU's end ------------------------------------------------------------------------------------------
+
+@pytest.fixture
+def fake(tmp_path):
+    """fake(script): a folder for PATH whose QEMU is that shell script."""
+    def make(script):
+        program = tmp_path / "qemu-system-riscv64"
+        program.write_text(f"#!/bin/sh\n{script}\n")
+        program.chmod(program.stat().st_mode | stat.S_IXUSR)
+        return str(tmp_path)
+    return make
+
+
+@pytest.mark.parametrize("script, status, says", [
+    ("echo fine; exit 33", 0, None),
+    ("exit 35", 1, "a command failed, or the kernel stopped"),
+    ("exit 0", 1, "ended without a status"),
+    ("echo 'qemu-system-riscv64: no such CPU' >&2; exit 1", 1, "ended with status 1: no such CPU"),
+    ("kill -SEGV $$", 1, "was ended by SIGSEGV"),
+    ("exec sleep 100", 1, "no end within 1 s"),
+    ("trap '' TERM; while :; do sleep 1; done", 1, "no end within 1 s"),
+    ("while :; do echo line; done", 1, "no end within 1 s"),
+])
+def test_what_the_end_of_qemu_means(fake, script, status, says):
+    done = quire("run", "riscv64", "--exec", "map", "--timeout", "1", path=fake(script))
+    assert done.returncode == status
+    if says:
+        assert says in last_line(done)
+    else:
+        assert done.stdout == "fine\n"
+
+
+def test_firmware_chatter_is_shown_only_if_nothing_follows(fake):
+    banner = "printf '\\nOpenSBI v1.1\\r\\n  logo\\r\\nBoot HART MEDELEG         : 0x0\\r\\n'; "
+    assert quire("run", "--exec", "", path=fake(banner + "printf 'kernel\\r\\n'; exit 33")).stdout == "kernel\n"
+    assert "logo" in quire("run", "--exec", "", path=fake("printf '\\nOpenSBI v1.1\\n logo\\n'; exit 0")).stdout
+
+
+def test_typed_lines_wait_for_the_prompt_and_end_with_poweroff(fake):
+    path = fake("echo \"early [$(timeout 0.3 cat)]\"; printf 'quire> '; while read line; do echo \"got $line\"; "
+                "[ \"$line\" = poweroff ] && exit 33; done")
+    done = quire("run", path=path, typed="map\nnodes\n")
+    assert done.returncode == 0
+    lines = done.stdout.splitlines()
+    assert lines[:3] == ["early []", "quire> got map", "got nodes"] and lines[-1] == "got poweroff"
+
+
+def alive(mark):
+    return any(mark in Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace")
+               for pid in os.listdir("/proc") if pid.isdigit() and os.path.exists(f"/proc/{pid}/cmdline"))
+
+
+def comes_true(condition):
+    deadline = time.monotonic() + 5
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return condition()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
+def test_no_emulator_outlives_quire(fake, number):
+    mark = f"98765.{int(number)}"
+    path = fake(f"echo started; exec sleep {mark}")
+    process = subprocess.Popen([QUIRE, "run", "--exec", "map"], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                               env=os.environ | {"PATH": f"{path}:{os.environ['PATH']}"})
+    assert process.stdout.readline() == b"started\n"
+    assert comes_true(lambda: alive(mark))
+    process.send_signal(number)
+    status = process.wait(20)
+    assert status == (-9 if number == signal.SIGKILL else 128 + number)
+    assert comes_true(lambda: not alive(mark))
+
+
+def test_on_a_terminal_the_machine_gets_the_keys(fake):
+    """A real QEMU would set the terminal to raw; here it is enough that the keys arrive and the status returns."""
+    path = fake("printf 'quire> '; read line; echo \"got $line\"; exit 33")
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.environ["PATH"] = f"{path}:{os.environ['PATH']}"
+        os.execv(QUIRE, [QUIRE, "run", "riscv64"])
+    shown = b""
+    while b"quire> " not in shown:
+        shown += os.read(terminal, 4096)
+    assert b"Ctrl-A X ends QEMU" in shown
+    os.write(terminal, b"map\r")
+    while b"got map" not in shown:
+        shown += os.read(terminal, 4096)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+
+def test_output_that_nobody_reads_is_no_crash(fake):
+    path = fake("while :; do echo line; done")
+    done = subprocess.run(f"{QUIRE} run --exec map --timeout 20 | head -1", shell=True, capture_output=True, text=True,
+                          env=os.environ | {"PATH": f"{path}:{os.environ['PATH']}"}, timeout=60)
+    assert done.stdout == "line\n" and done.stderr == ""
+
+
+def test_real_qemu_complains_in_one_line():
+    done = quire("run", "riscv64", "--cpu", "no-such-model", "--exec", "map")
+    assert done.returncode == 1
+    assert "ended with status 1: unable to find CPU model 'no-such-model'" in last_line(done)
+    assert "Traceback" not in done.stderr
+
+
+# ---- Other commands --------------------------------------------------------------------------------------
+
+def test_debug_stops_at_kmain():
+    done = quire("debug", "riscv64", "--cpus", "1", typed="info program\nquit\n")
+    assert done.returncode == 0
+    assert "Breakpoint 1, kmain (" in done.stdout
+
+
+def test_inspect_takes_paths_from_where_it_is_called(tmp_path):
+    (tmp_path / "map").mkdir()
+    (tmp_path / "map/small.map").write_text("0x0 0x9f000 1\n0x100000 0x8000000 1\n")
+    done = quire("inspect", "--json", "e820:map/small.map", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["usable_bytes"] == 0x9f000 + 0x7f00000
+    assert quire("inspect", "map/none.dtb", cwd=tmp_path).returncode == 1
+
+
+def test_a_missing_tool_is_named_with_its_package(monkeypatch):
+    monkeypatch.setitem(packages.TOOLS, "dtc", (lambda: False, "device-tree-compiler"))
+    monkeypatch.setattr(packages.shutil, "which", lambda name: None)
+    with pytest.raises(Problem, match="device-tree-compiler"):
+        packages.ensure(["dtc"])
+
+
+def test_without_root_and_sudo_the_command_is_named(monkeypatch):
+    monkeypatch.setitem(packages.TOOLS, "dtc", (lambda: False, "device-tree-compiler"))
+    monkeypatch.setattr(packages, "privilege", lambda: None)
+    with pytest.raises(Problem, match="apt-get install device-tree-compiler"):
+        packages.ensure(["dtc"])
+
+
+# ---- The pieces that judge -------------------------------------------------------------------------------
+
+def test_ktap_counts_each_kind():
+    found = ktap.parse("KTAP version 1\n1..4\nok 1 a.b\n# file.c:3: no\nnot ok 2 a.c\nok 3 a.d # SKIP one node\nok 4 - e\n")
+    assert found.passed == ["a.b", "e"]
+    assert found.failed == [("a.c", "file.c:3: no")]
+    assert found.skipped == [("a.d", "one node")]
+    assert found.problem is None
+
+
+@pytest.mark.parametrize("text, problem", [("", "no test plan"), ("ok 1 a\n", "no test plan"),
+                                           ("1..3\nok 1 a\n", "3 tests planned, 1 reported")])
+def test_ktap_that_breaks_off_is_noticed(text, problem):
+    assert problem in ktap.parse(text).problem
+
+
+def test_a_problem_without_message_is_still_one_line():
+    assert emulator.Outcome("qemu", 2, 1.0).problem() == "qemu ended with status 2: no message"
+
+
+@pytest.mark.parametrize("name, text, rule", [
+    ("kernel/x.c", "/* SPDX-License-Identifier: MIT */\n#ifdef __riscv\n#endif\n", lint.no_arch_conditions),
+    ("mm/topo/x.c", "/* SPDX-License-Identifier: MIT */\n#include <mm/frame.h>\n", lint.layers_in_order),
+    ("mm/include/mm/memmap.h", "/* SPDX-License-Identifier: MIT */\n#include <mm/topo.h>\n", lint.layers_in_order),
+    ("mm/frame/x.c", "/* SPDX-License-Identifier: MIT */\n#include <kernel/console.h>\n", lint.layers_in_order),
+    ("docs/x.md", "see /" + "home/someone/quire\n", lint.no_machine_paths),
+    ("boot/x.c", "int x;\n", lint.licence_lines),
+])
+def test_lint_finds_what_it_is_for(tmp_path, monkeypatch, name, text, rule):
+    monkeypatch.setattr(lint.places, "ROOT", tmp_path)
+    path = tmp_path / name
+    path.parent.mkdir(parents=True)
+    path.write_text(text)
+    assert len(list(rule([path]))) == 1

@@ -104,9 +104,12 @@ bool command_map(int argc, char **argv)
     kprintf("  %-18s %-18s %10s  %-13s %s\n", "start", "end", "size", "type", "node");
     for (unsigned i = 0; i < map->region_count; i++) {
         const struct mem_region *region = &map->region[i];
-        kprintf("  0x%016llx 0x%016llx %10s  %-13s %u\n", (ull)region->start.v, (ull)region->end.v,
-                size_text(&size, region->end.v - region->start.v), mem_type_name(region->type),
-                node_id(region->node));
+        kprintf("  0x%016llx 0x%016llx %10s  %-13s ", (ull)region->start.v, (ull)region->end.v,
+                size_text(&size, region->end.v - region->start.v), mem_type_name(region->type));
+        if (is_ram(map, region))
+            kprintf("%u\n", node_id(region->node));
+        else
+            kprintf("-\n");
     }
     kprintf("  usable: %s in %llu frames\n", size_text(&size, memmap_bytes(map, MEM_USABLE, UINT64_MAX)),
             (ull)memmap_frames(map, MEM_USABLE));

@@ -14,8 +14,9 @@
 
 static void print_banner(void)
 {
-    kprintf("\nquire %s: %s, %s, %s\n", QUIRE_VERSION, QUIRE_ISA, boot_info.protocol,
-            machine.platform.model[0] != '\0' ? machine.platform.model : "unnamed machine");
+    const char *model = machine.platform.model;
+    kprintf("\nquire %s: %s, %s%s%s\n", QUIRE_VERSION, QUIRE_ISA, boot_info.protocol, model[0] != '\0' ? ", " : "",
+            model);
 }
 
 static void identify_boot_cpu(void)

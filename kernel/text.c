@@ -4,17 +4,19 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* The next unit is used for exact multiples, and otherwise once it counts ten: "2046 MiB" says more than "1.9 GiB". */
 const char *size_text(struct size_text *buffer, uint64_t bytes)
 {
     static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
     unsigned unit = 0;
     uint64_t scale = 1;
-    while (unit + 1 < ARRAY_LEN(units) && bytes / scale >= 1024) {
+    while (unit + 1 < ARRAY_LEN(units) && bytes / scale >= 1024 &&
+           (bytes % (scale << 10) == 0 || bytes / scale >= 10240)) {
         scale <<= 10;
         unit++;
     }
     unsigned long long whole = bytes / scale;
-    unsigned long long tenths = (bytes % scale) / (scale / 10 + (scale < 10)) % 10;
+    unsigned long long tenths = unit == 0 ? 0 : (bytes % scale) / (scale >> 10) * 10 >> 10;
     if (bytes % scale == 0 || whole >= 100)
         snprintf(buffer->text, sizeof(buffer->text), "%llu %s", whole, units[unit]);
     else

@@ -34,7 +34,7 @@ status_t hal_cpu_start(const struct boot_info *info, struct percpu *cpu)
     return OK;
 }
 
-/* One hart: bit 0 of a mask that starts at it. The fence puts what the target shall find before the interrupt. */
+/* One hart: bit 0 of a mask that starts at it. Before the interrupt comes what the target shall find. */
 void hal_ipi_send(const struct percpu *target)
 {
     atomic_thread_fence(memory_order_seq_cst);

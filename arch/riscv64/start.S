@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Entry, by the Linux riscv64 boot protocol (Documentation/riscv/boot.rst): S-mode, satp 0, interrupts masked, a0
- * the hart id, a1 the device tree, the image anywhere on a 4 KiB border. And the entry of harts that SBI HSM
+ * Entry, by the Linux riscv64 boot protocol (Documentation/riscv/boot.rst): S-mode, satp 0, interrupts masked,
+ * a0 the hart id, a1 the device tree, the image anywhere on a 4 KiB border. And the entry of harts that SBI HSM
  * starts: satp 0 and interrupts masked as well, a1 what hal_cpu_start handed over.
  *
  * The switch needs no identity map: nothing is mapped at physical addresses, so the fetch after the write to
@@ -156,8 +156,8 @@ build_tables:
 late_hart:          .quad -1, 0             /* hart id and percpu of the hart being started */
 entered:            .word 0                 /* not in .bss, which is zeroed later */
 
-/* The boot stack takes the upper half of a slot, as every stack does (HAL_STACK_SHIFT). The guard below it is not
- * mapped, so its frames serve as tables, which nobody reaches by a virtual address. */
+/* The boot stack takes the upper half of a slot, as every stack does (HAL_STACK_SHIFT). The guard below it is
+ * not mapped, so its frames serve as tables, which nobody reaches by a virtual address. */
     .section .bss.pages, "aw", %nobits
     .balign 2 * HAL_STACK_SIZE
 boot_guard:

@@ -91,7 +91,7 @@ static void storm_body(void *context, unsigned index)
     struct storm *storm = context;
     uint64_t seed = 977 + index;
 
-    for (unsigned i = 0; i < ROUNDS(300, 20000); i++) {
+    for (unsigned i = 0; i < ROUNDS(400, 80000) / test_cpus(); i++) {
         uint64_t pick = test_random(&seed);
         struct frame_request request = ANY_FRAMES(pick % 64 != 0 ? 1 + pick / 64 % 40 : 500 + pick / 64 % 600);
         struct chain chain = {0};
@@ -130,7 +130,7 @@ TEST(frame, storm_on_all_cpus)
     CHECK_RESTORED(before);
 }
 
-#define RACE_FRAMES 512
+#define RACE_FRAMES 256
 
 struct race {
     pfn_t frame[RACE_FRAMES];

@@ -1,0 +1,475 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The readers of firmware tables on small tables made here. tests/test_inspect.py and the corpus have the large
+ * ones; these run inside the kernel as well.
+ */
+#include "fdt_builder.h"
+#include "machine_support.h"
+
+#include <string.h>
+
+#define MACHINE (&test_machine)
+
+static uint64_t usable(void)
+{
+    return memmap_bytes(&MACHINE->map, MEM_USABLE, UINT64_MAX);
+}
+
+/* ---- Notes -------------------------------------------------------------------------------------------- */
+
+TEST(readers, notes_are_kept_in_order_and_printable)
+{
+    machine_clear();
+    note(&MACHINE->notes, "first %u", 1u);
+    note(&MACHINE->notes, "tab\there");
+    const char *line = note_next(&MACHINE->notes, NULL);
+    CHECK(strcmp(line, "first 1") == 0);
+    line = note_next(&MACHINE->notes, line);
+    CHECK(strcmp(line, "tab?here") == 0);
+    CHECK(note_next(&MACHINE->notes, line) == NULL);
+}
+
+TEST(readers, notes_leave_room_for_the_last_word)
+{
+    machine_clear();
+    for (unsigned i = 0; i < 1000; i++)
+        note(&MACHINE->notes, "this is line %u of very many that a hostile table provokes", i);
+    CHECK(MACHINE->notes.dropped > 0);
+    CHECK_EQ(MACHINE->notes.count + MACHINE->notes.dropped, 1000);
+    note_fatal(&MACHINE->notes, "the end");
+    CHECK(machine_noted("the end"));
+}
+
+/* ---- e820 --------------------------------------------------------------------------------------------- */
+
+TEST(readers, e820_settles_overlaps_and_leaves_nonsense_out)
+{
+    static const struct e820_entry entries[] = {
+        {0x100000, 0x700000, 1}, {0, 0x9fc00, 1},     {0x200000, 0x100000, 2}, {0x280000, 0x100000, 4},
+        {0x50000, 0, 1},         {~0xfffull, 0x2000, 1}, {0x900000, 0x1000, 99},  {0xa00000, 0x1000, 7},
+    };
+    struct machine_sources sources = {.e820 = entries, .e820_count = ARRAY_LEN(entries)};
+    CHECK(machine_describe(MACHINE, &sources) == OK);
+    CHECK_EQ(usable(), 0x9fc00 + 0x700000 - 0x180000);
+    CHECK(memmap_find(&MACHINE->map, paddr(0x2fffff))->type == MEM_ACPI_NVS);
+    CHECK(memmap_find(&MACHINE->map, paddr(0x900000))->type == MEM_RESERVED);
+    CHECK(memmap_find(&MACHINE->map, paddr(0xa00000))->type == MEM_PERSISTENT);
+    CHECK(machine_noted("e820: entry 4 at 0x50000 is empty"));
+    CHECK(machine_noted("e820: entry 0x5"));
+    CHECK_EQ(MACHINE->notes.count, 2);
+    CHECK_EQ(MACHINE->limits.dma_end, MIB(16));
+    CHECK(machine_check() == NULL);
+}
+
+/* ---- EFI ---------------------------------------------------------------------------------------------- */
+
+static void efi_entry(uint64_t *map, unsigned i, uint32_t type, uint64_t start, uint64_t pages, uint64_t attributes)
+{
+    uint64_t *entry = map + 6 * i;
+    entry[0] = type;
+    entry[1] = start;
+    entry[2] = 0;
+    entry[3] = pages;
+    entry[4] = attributes;
+    entry[5] = 0;
+}
+
+TEST(readers, efi_frees_what_the_boot_services_held)
+{
+    static uint64_t map[6 * 8];
+    efi_entry(map, 0, 7, 0x1000, 1, 0xf);
+    efi_entry(map, 1, 4, 0x2000, 1, 0xf);      /* boot services: free, and one run with the first */
+    efi_entry(map, 2, 6, 0x3000, 1, 0xf);      /* runtime services */
+    efi_entry(map, 3, 7, 0x4000, 1, 0x1);      /* not cacheable */
+    efi_entry(map, 4, 7, 0x5000, 1, 0x4000f);  /* specific purpose */
+    efi_entry(map, 5, 7, 0x6000, 1ull << 52, 0xf);
+    efi_entry(map, 6, 9, 0x7000, 1, 0xf);
+    efi_entry(map, 7, 11, 0x8000, 1, 0x1);
+    struct machine_sources sources = {.efi_map = map, .efi_map_size = sizeof(map), .efi_desc_size = 48};
+    CHECK(machine_describe(MACHINE, &sources) == OK);
+    CHECK_EQ(usable(), 0x2000);
+    CHECK_EQ(MACHINE->map.claim_count, 6);
+    CHECK(memmap_find(&MACHINE->map, paddr(0x3000))->type == MEM_FIRMWARE);
+    CHECK(memmap_find(&MACHINE->map, paddr(0x7000))->type == MEM_ACPI_RECLAIM);
+    CHECK(memmap_find(&MACHINE->map, paddr(0x8000))->type == MEM_MMIO);
+    CHECK(machine_noted("efi: descriptor 5"));
+}
+
+TEST(readers, efi_refuses_impossible_shapes)
+{
+    static uint64_t map[12];
+    static const struct {
+        uint64_t size;
+        uint32_t desc_size;
+    } shapes[] = {{96, 0}, {96, 8}, {96, 44}, {95, 48}};
+    for (unsigned i = 0; i < ARRAY_LEN(shapes); i++) {
+        struct machine_sources sources = {
+            .efi_map = map, .efi_map_size = shapes[i].size, .efi_desc_size = shapes[i].desc_size};
+        CHECK(machine_describe(MACHINE, &sources) == ERR_CORRUPT);
+        CHECK(machine_noted("efi: "));
+    }
+}
+
+/* ---- Device tree -------------------------------------------------------------------------------------- */
+
+static struct fdt_builder tree;
+
+static void begin_tree(void)
+{
+    memset(&tree, 0, sizeof(tree));
+    fdt_begin(&tree, "");
+    fdt_cells(&tree, "#address-cells", 2);
+    fdt_cells(&tree, "#size-cells", 2);
+}
+
+static void add_memory(uint32_t start, uint32_t size, uint32_t node)
+{
+    fdt_begin(&tree, "memory");
+    fdt_text(&tree, "device_type", "memory");
+    fdt_cells(&tree, "reg", 0, start, 0, size);
+    fdt_cells(&tree, "numa-node-id", node);
+    fdt_end(&tree);
+}
+
+static status_t read_tree(void)
+{
+    fdt_end(&tree);
+    uint32_t size = fdt_finish(&tree);
+    return tree.full ? ERR_FULL
+                     : machine_describe(MACHINE, &(struct machine_sources){.fdt = tree.blob, .fdt_size = size});
+}
+
+TEST(readers, fdt_memory_minus_reservations)
+{
+    begin_tree();
+    tree.reserve_start = 0x80000000;
+    tree.reserve_size = 0x1000;
+    add_memory(0x80000000, 0x1000000, 5);
+    add_memory(0x90000000, 0x1000000, 2);
+    fdt_begin(&tree, "reserved-memory");
+    fdt_cells(&tree, "#address-cells", 2);
+    fdt_cells(&tree, "#size-cells", 2);
+    fdt_begin(&tree, "keep@80100000");
+    fdt_cells(&tree, "reg", 0, 0x80100000, 0, 0x2000);
+    fdt_text(&tree, "no-map", "");
+    fdt_end(&tree);
+    fdt_begin(&tree, "off@80200000");
+    fdt_cells(&tree, "reg", 0, 0x80200000, 0, 0x2000);
+    fdt_text(&tree, "status", "disabled");
+    fdt_end(&tree);
+    fdt_begin(&tree, "pool");
+    fdt_cells(&tree, "size", 0, 0x4000);
+    fdt_end(&tree);
+    fdt_end(&tree);
+    CHECK(read_tree() == OK);
+    CHECK_EQ(usable(), 0x2000000 - 0x1000 - 0x2000);
+    CHECK(memmap_find(&MACHINE->map, paddr(0x80100000))->type == MEM_NOMAP);
+    CHECK_EQ(MACHINE->dynamic_count, 1);
+    CHECK_EQ(MACHINE->dynamic[0].size, 0x4000);
+    CHECK_EQ(MACHINE->topo.node[0].id, 2);
+    CHECK_EQ(memmap_find(&MACHINE->map, paddr(0x80200000))->node, 1);
+    CHECK_EQ(MACHINE->notes.count, 0);
+    CHECK(machine_check() == NULL);
+}
+
+TEST(readers, fdt_cpus_and_distances)
+{
+    begin_tree();
+    add_memory(0x80000000, 0x1000000, 0);
+    add_memory(0x90000000, 0x1000000, 1);
+    fdt_begin(&tree, "cpus");
+    fdt_cells(&tree, "#address-cells", 1);
+    fdt_cells(&tree, "#size-cells", 0);
+    fdt_cells(&tree, "timebase-frequency", 10000000);
+    for (uint32_t i = 0; i < 3; i++) {
+        fdt_begin(&tree, "cpu");
+        fdt_text(&tree, "device_type", "cpu");
+        fdt_text(&tree, "compatible", "riscv");
+        fdt_text(&tree, "status", i == 0 ? "disabled" : "okay");
+        fdt_cells(&tree, "reg", 7 * i);
+        fdt_cells(&tree, "numa-node-id", i / 2);
+        fdt_end(&tree);
+    }
+    fdt_end(&tree);
+    fdt_begin(&tree, "distance-map");
+    fdt_text(&tree, "compatible", "numa-distance-map-v1");
+    fdt_cells(&tree, "distance-matrix", 0, 0, 10, 0, 1, 33);
+    fdt_end(&tree);
+    CHECK(read_tree() == OK);
+    CHECK_EQ(MACHINE->topo.cpu_count, 3);
+    CHECK(!MACHINE->topo.cpu[0].enabled && MACHINE->topo.cpu[2].enabled);
+    CHECK_EQ(MACHINE->topo.cpu[2].hw_id, 14);
+    CHECK_EQ(MACHINE->topo.cpu[2].node, 1);
+    CHECK_EQ(MACHINE->topo.distance[0][1], 33);
+    CHECK_EQ(MACHINE->topo.distance[1][0], 33);
+    CHECK_EQ(MACHINE->platform.timebase_hz, 10000000);
+    CHECK(MACHINE->platform.cpu_method == CPU_METHOD_SBI);
+}
+
+TEST(readers, fdt_console_through_an_alias_and_a_bus)
+{
+    begin_tree();
+    fdt_begin(&tree, "aliases");
+    fdt_text(&tree, "serial0", "/soc/uart@100");
+    fdt_end(&tree);
+    fdt_begin(&tree, "chosen");
+    fdt_text(&tree, "stdout-path", "serial0:115200n8");
+    fdt_text(&tree, "bootargs", "cpus=1");
+    fdt_end(&tree);
+    fdt_begin(&tree, "soc");
+    fdt_cells(&tree, "#address-cells", 1);
+    fdt_cells(&tree, "#size-cells", 1);
+    fdt_cells(&tree, "ranges", 0x0, 0x1, 0x10000000, 0x1000);
+    fdt_cells(&tree, "dma-ranges", 0x0, 0x0, 0x0, 0x40000000);
+    fdt_begin(&tree, "uart@100");
+    fdt_text(&tree, "compatible", "arm,pl011");
+    fdt_cells(&tree, "reg", 0x100, 0x100);
+    fdt_end(&tree);
+    fdt_end(&tree);
+    CHECK(read_tree() == OK);
+    CHECK(MACHINE->platform.console.kind == CONSOLE_PL011);
+    CHECK_EQ(MACHINE->platform.console.base, 0x110000100);
+    CHECK(strcmp(MACHINE->bootargs, "cpus=1") == 0);
+    CHECK_EQ(MACHINE->limits.dma_end, GIB(1));
+}
+
+TEST(readers, fdt_alias_that_names_itself_ends)
+{
+    begin_tree();
+    fdt_begin(&tree, "aliases");
+    fdt_text(&tree, "serial0", "serial0");
+    fdt_end(&tree);
+    fdt_begin(&tree, "chosen");
+    fdt_text(&tree, "stdout-path", "serial0");
+    fdt_end(&tree);
+    CHECK(read_tree() == OK);
+    CHECK(MACHINE->platform.console.kind == CONSOLE_NONE);
+}
+
+TEST(readers, fdt_cut_anywhere_is_refused_or_read)
+{
+    begin_tree();
+    add_memory(0x80000000, 0x1000000, 0);
+    CHECK(read_tree() == OK);
+    uint64_t whole = usable();
+    uint32_t size = fdt_finish(&tree);
+    for (uint32_t cut = 0; cut < size; cut++) {
+        struct machine_sources sources = {.fdt = tree.blob, .fdt_size = cut};
+        CHECK(machine_describe(MACHINE, &sources) == ERR_CORRUPT);
+    }
+    /* With one word after the other made huge: refused, or no more memory than before. */
+    for (uint32_t at = 0; at + 4 <= size; at += 4) {
+        uint8_t saved[4];
+        memcpy(saved, tree.blob + at, 4);
+        memset(tree.blob + at, 0xff, 4);
+        struct machine_sources sources = {.fdt = tree.blob, .fdt_size = size};
+        if (machine_describe(MACHINE, &sources) == OK)
+            CHECK(machine_check() == NULL && usable() <= (whole | 0xffffffff00000000));
+        memcpy(tree.blob + at, saved, 4);
+    }
+}
+
+/* ---- ACPI --------------------------------------------------------------------------------------------- */
+
+static void finish_table(uint8_t *table, const char *signature, uint32_t length, uint8_t revision)
+{
+    uint8_t sum = 0;
+    memcpy(table, signature, 4);
+    for (unsigned i = 0; i < 4; i++)
+        table[4 + i] = (uint8_t)(length >> 8 * i);
+    table[8] = revision;
+    table[9] = 0;
+    for (uint32_t i = 0; i < length; i++)
+        sum = (uint8_t)(sum + table[i]);
+    table[9] = (uint8_t)-sum;
+}
+
+static void put_le(uint8_t *at, uint64_t value, unsigned bytes)
+{
+    for (unsigned i = 0; i < bytes; i++)
+        at[i] = (uint8_t)(value >> 8 * i);
+}
+
+/* Two CPUs, ids 0 and 4. */
+static uint32_t make_madt(uint8_t *table)
+{
+    memset(table, 0, 64);
+    put_le(table + 36, 0xfee00000, 4);
+    for (unsigned i = 0; i < 2; i++) {
+        uint8_t *cpu = table + 44 + 8 * i;
+        cpu[1] = 8;
+        cpu[2] = (uint8_t)i;
+        cpu[3] = (uint8_t)(4 * i);
+        cpu[4] = 1;
+    }
+    finish_table(table, "APIC", 60, 5);
+    return 60;
+}
+
+/* CPU 4 and [1 MiB, 2 MiB) in domain 0x101; in revision 1 that means domain 1. */
+static uint32_t make_srat(uint8_t *table, uint8_t revision)
+{
+    memset(table, 0, 128);
+    table[49] = 16;
+    table[50] = 1;
+    table[51] = 4;
+    table[52] = 1;
+    table[57] = 1;
+    table[64] = 1;
+    table[65] = 40;
+    put_le(table + 66, 0x101, 4);
+    put_le(table + 72, MIB(1), 8);
+    put_le(table + 80, MIB(1), 8);
+    table[92] = 1;
+    finish_table(table, "SRAT", 104, revision);
+    return 104;
+}
+
+static status_t read_tables(const uint8_t *a, uint64_t a_size, const uint8_t *b, uint64_t b_size)
+{
+    return machine_describe(MACHINE, &(struct machine_sources){.acpi_table_count = b != NULL ? 2 : 1,
+                                                               .acpi_table = {a, b},
+                                                               .acpi_table_size = {a_size, b_size}});
+}
+
+TEST(readers, acpi_joins_cpus_with_their_domains)
+{
+    static uint8_t madt[64], srat[128];
+    for (uint8_t revision = 1; revision <= 3; revision++) {
+        uint32_t madt_size = make_madt(madt), srat_size = make_srat(srat, revision);
+        CHECK(read_tables(madt, madt_size, srat, srat_size) == OK);
+        CHECK_EQ(MACHINE->topo.cpu_count, 2);
+        CHECK_EQ(MACHINE->topo.node_count, 1);
+        CHECK_EQ(MACHINE->topo.node[0].id, revision <= 1 ? 1 : 0x101);
+        CHECK_EQ(MACHINE->topo.node[0].bytes, MIB(1));
+        CHECK(MACHINE->platform.cpu_method == CPU_METHOD_APIC);
+        CHECK_EQ(MACHINE->platform.lapic, 0xfee00000);
+    }
+}
+
+TEST(readers, acpi_refuses_a_bad_table_and_reads_the_rest)
+{
+    static uint8_t madt[64], srat[128];
+    uint32_t madt_size = make_madt(madt), srat_size = make_srat(srat, 3);
+    srat[65] = 0; /* a structure without length: would never end */
+    finish_table(srat, "SRAT", srat_size, 3);
+    CHECK(read_tables(madt, madt_size, srat, srat_size) == OK);
+    CHECK(machine_noted("acpi: SRAT: at 0x40"));
+    CHECK_EQ(MACHINE->topo.range_count, 0);
+    CHECK_EQ(MACHINE->topo.cpu_count, 2);
+    madt[20] ^= 1;
+    CHECK(read_tables(madt, madt_size, NULL, 0) == ERR_CORRUPT);
+    CHECK(machine_noted("checksum"));
+    madt[20] ^= 1;
+    CHECK(read_tables(madt, madt_size - 1, NULL, 0) == ERR_CORRUPT);
+    CHECK(machine_noted("length"));
+}
+
+TEST(readers, acpi_slit_gives_distances_or_is_refused)
+{
+    static const uint8_t good[] = {10, 21, 31, 10}, low[] = {10, 9, 31, 10}, diagonal[] = {10, 21, 31, 11};
+    static uint8_t slit[48];
+    memset(slit, 0, sizeof(slit));
+    slit[36] = 2;
+    memcpy(slit + 44, good, 4);
+    finish_table(slit, "SLIT", 48, 1);
+    CHECK(read_tables(slit, 48, NULL, 0) == OK);
+    CHECK_EQ(MACHINE->topo.node_count, 2);
+    CHECK_EQ(MACHINE->topo.distance[0][1], 21);
+    CHECK_EQ(MACHINE->topo.distance[1][0], 31);
+    memcpy(slit + 44, low, 4);
+    finish_table(slit, "SLIT", 48, 1);
+    CHECK(read_tables(slit, 48, NULL, 0) == ERR_CORRUPT);
+    memcpy(slit + 44, diagonal, 4);
+    finish_table(slit, "SLIT", 48, 1);
+    CHECK(read_tables(slit, 48, NULL, 0) == ERR_CORRUPT);
+    memcpy(slit + 44, good, 4);
+    put_le(slit + 36, 0x8000000000000001, 8); /* squared, this is 1 modulo 2^64 */
+    finish_table(slit, "SLIT", 48, 1);
+    CHECK(read_tables(slit, 48, NULL, 0) == ERR_CORRUPT);
+    CHECK(machine_noted("acpi: SLIT: at 0x24"));
+}
+
+/* Physical memory from 0x1000 on: RSDP, XSDT, MADT. */
+static uint8_t memory[512];
+
+static const void *map_memory(void *context, uint64_t address, uint64_t size)
+{
+    (void)context;
+    uint64_t offset = address - 0x1000;
+    return address >= 0x1000 && offset <= sizeof(memory) && size <= sizeof(memory) - offset ? memory + offset : NULL;
+}
+
+static void sum_rsdp(void)
+{
+    uint8_t sum = 0;
+    memory[8] = memory[32] = 0;
+    for (unsigned i = 0; i < 20; i++)
+        sum = (uint8_t)(sum + memory[i]);
+    memory[8] = (uint8_t)-sum;
+    sum = 0;
+    for (unsigned i = 0; i < 36; i++)
+        sum = (uint8_t)(sum + memory[i]);
+    memory[32] = (uint8_t)-sum;
+}
+
+static status_t read_memory(void)
+{
+    struct machine_sources sources = {.rsdp = 0x1000, .phys = {map_memory, NULL}};
+    return machine_describe(MACHINE, &sources);
+}
+
+static void fill_memory(void)
+{
+    memset(memory, 0, sizeof(memory));
+    memcpy(memory, "RSD PTR ", 8);
+    memory[15] = 2;
+    put_le(memory + 20, 36, 4);
+    put_le(memory + 24, 0x1040, 8);
+    put_le(memory + 0x40 + 36, 0x1040, 8); /* the XSDT itself */
+    put_le(memory + 0x40 + 44, 0x9000, 8); /* nothing there */
+    put_le(memory + 0x40 + 52, 0x1100, 8);
+    finish_table(memory + 0x40, "XSDT", 60, 1);
+    make_madt(memory + 0x100);
+    sum_rsdp();
+}
+
+TEST(readers, acpi_from_the_root_pointer)
+{
+    fill_memory();
+    CHECK(read_memory() == OK);
+    CHECK_EQ(MACHINE->topo.cpu_count, 2);
+    CHECK(machine_noted("names itself"));
+    CHECK(machine_noted("no table can be read at 0x9000"));
+    memory[10]++;
+    CHECK(read_memory() == ERR_CORRUPT);
+    CHECK(machine_noted("acpi: RSDP at 0x1000: the checksum"));
+    fill_memory();
+    put_le(memory + 24, 0xffffffffffffff00, 8);
+    sum_rsdp();
+    CHECK(read_memory() == ERR_CORRUPT);
+    CHECK(machine_noted("acpi: XSDT at 0xffffffffffffff00: cannot be read"));
+}
+
+/* ---- Order of trust ------------------------------------------------------------------------------------- */
+
+TEST(readers, what_stands_in_for_a_source_that_cannot_be_read)
+{
+    static const struct e820_entry entry = {0x100000, 0x100000, 1};
+    static uint64_t junk[8];
+    struct machine_sources sources = {.fdt = junk, .fdt_size = sizeof(junk), .e820 = &entry, .e820_count = 1};
+    CHECK(machine_describe(MACHINE, &sources) == OK);
+    CHECK(machine_noted("fdt: at 0x0: no device tree magic"));
+    sources.e820 = NULL;
+    CHECK(machine_describe(MACHINE, &sources) == ERR_CORRUPT);
+    sources.fdt = NULL;
+    CHECK(machine_describe(MACHINE, &sources) == OK);
+    CHECK_EQ(usable(), 0);
+    sources.efi_map = junk;
+    sources.efi_map_size = 1;
+    sources.efi_desc_size = 48;
+    CHECK(machine_describe(MACHINE, &sources) == ERR_CORRUPT);
+    sources.e820 = &entry;
+    CHECK(machine_describe(MACHINE, &sources) == OK);
+    CHECK_EQ(usable(), 0x100000);
+}

@@ -64,12 +64,12 @@ status_t reader_claim(struct machine *machine, const char *what, const struct me
     status_t status = memmap_claim(&machine->map, claim->start.v, size, claim->type, claim->source,
                                    claim->detail, claim->ram);
     if (status == ERR_INVALID) {
-        note(&machine->notes, "%s %#x: %#llx + %#llx wraps around; left out", what,
+        note(&machine->notes, "%s 0x%x: 0x%llx + 0x%llx wraps around; left out", what,
              claim->detail, (unsigned long long)claim->start.v, (unsigned long long)size);
         return OK;
     }
     if (status == ERR_FULL)
-        note_fatal(&machine->notes, "%s %#x: more than %u memory ranges", what, claim->detail,
+        note_fatal(&machine->notes, "%s 0x%x: more than %u memory ranges", what, claim->detail,
                    MEMMAP_MAX_CLAIMS);
     return status;
 }

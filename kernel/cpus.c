@@ -144,6 +144,14 @@ void cpus_stop_others(void)
             request(cpus[i], IPI_STOP);
 }
 
+/* Masked before the timer is set: if it fired before the wait began, nothing would end the wait. */
+void cpu_sleep(uint64_t ns)
+{
+    (void)hal_irq_save();
+    hal_timer_set(ns);
+    hal_idle();
+}
+
 /* ---- Coming up ----------------------------------------------------------------------------------------- */
 
 static status_t give_stacks(struct percpu *cpu)
@@ -172,6 +180,7 @@ static status_t prepare(const struct topo_cpu *described, struct percpu **prepar
 }
 
 #define START_TIMEOUT_NS UINT64_C(2000000000)
+#define START_POLL_NS UINT64_C(100000)
 
 static void start(const struct topo_cpu *described)
 {
@@ -184,7 +193,7 @@ static void start(const struct topo_cpu *described)
     }
     uint64_t deadline = hal_time_ns() + START_TIMEOUT_NS;
     while (status == OK && !is_online(cpu) && hal_time_ns() < deadline)
-        hal_cpu_relax();
+        cpu_sleep(START_POLL_NS);
     if (status != OK)
         kprintf("warning: CPU %#llx cannot be started: %s\n", (unsigned long long)described->hw_id,
                 status_name(status));

@@ -5,6 +5,7 @@
  */
 #include <arch/hal.h>
 #include <kernel/console.h>
+#include <kernel/cpus.h>
 #include <kernel/monitor.h>
 #include <mm/port.h>
 #include <stdio.h>
@@ -41,19 +42,11 @@ void monitor_finish(void)
 
 /* ---- Keys --------------------------------------------------------------------------------------------- */
 
-/* Masked before the timer is set: if it fired before the wait began, nothing would end the wait. */
-static void sleep_a_little(void)
-{
-    (void)hal_irq_save();
-    hal_timer_set(POLL_NS);
-    hal_idle();
-}
-
 static int wait_byte(void)
 {
     int byte;
     while ((byte = console_poll()) < 0)
-        sleep_a_little();
+        cpu_sleep(POLL_NS);
     return byte;
 }
 
@@ -62,7 +55,7 @@ static int next_byte(void)
 {
     int byte = console_poll();
     for (int tries = 0; byte < 0 && tries < 3; tries++) {
-        sleep_a_little();
+        cpu_sleep(POLL_NS);
         byte = console_poll();
     }
     return byte;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * The hand-off of the PVH protocol (Xen's xen/include/public/arch-x86/hvm/start_info.h), and the consoles that
- * every PC has. All addresses in the hand-off are physical; nothing in it is believed before it is checked.
+ * The hand-off of the PVH protocol (Xen's xen/include/public/arch-x86/hvm/start_info.h), and the consoles
+ * that every PC has. All addresses in the hand-off are physical; nothing in it is believed before it is
+ * checked.
  */
 #include <arch/hal.h>
 #include <boot/machine.h>
@@ -16,7 +17,7 @@ typedef unsigned long long ull;
 struct start_info {
     uint32_t magic, version, flags, module_count;
     uint64_t modules, cmdline, rsdp;
-    uint64_t memmap;       /* from version 1 on */
+    uint64_t memmap; /* from version 1 on */
     uint32_t memmap_count, reserved;
 };
 _Static_assert(sizeof(struct start_info) == 56, "hvm_start_info");

@@ -3,8 +3,8 @@
  * One CPU by itself: control registers, time, the ways to stop, ports.
  *
  * Time is the time-stamp counter, taken to run at one rate and alike on all CPUs (as every x86_64 of the last
- * fifteen years, and every emulator, has it). Its frequency and the local APIC timer's are measured once against
- * the PIT. Conversions are 32.32 fixed point.
+ * fifteen years, and every emulator, has it). Its frequency and the local APIC timer's are measured once
+ * against the PIT. Conversions are 32.32 fixed point.
  */
 #include <arch/hal.h>
 #include <drivers/irqchip/lapic.h>
@@ -121,7 +121,7 @@ static struct sample take_sample(void)
     return best;
 }
 
-/* Lets about MEASURE_TICKS pass. A port access costs an emulator hundreds of instructions, so few are made. */
+/* Lets about MEASURE_TICKS pass. A port access costs an emulator hundreds of instructions: few are made. */
 static void wait_measure(void)
 {
     for (unsigned poll = 0; poll < MEASURE_POLLS && pit_ticks() < MEASURE_TICKS; poll++)
@@ -201,7 +201,7 @@ void timer_interrupt(void)
 #define PIC2_DATA 0xa1
 #define PIC_INIT 0x11 /* edge triggered, cascaded, four words follow */
 
-/* The 8259s' vectors are moved off the exceptions, because even a masked one can raise a spurious interrupt. */
+/* The 8259s' vectors move off the exceptions, because even a masked one can raise a spurious interrupt. */
 static void mask_legacy(void)
 {
     hal_port_write8(PIC1_COMMAND, PIC_INIT);

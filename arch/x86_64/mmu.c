@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * Translation: which paging modes there are, exchanging roots, dropping translations. start.S begins with four
- * levels; the first root of five takes the boot CPU through early_enter_la57, later CPUs start with five at once.
+ * Translation: which paging modes there are, exchanging roots, dropping translations. start.S begins with
+ * four levels; the first root of five takes the boot CPU through early_enter_la57, later CPUs start with five
+ * at once.
  */
 #include <arch/hal.h>
 #include <kernel/address_space.h>

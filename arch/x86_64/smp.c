@@ -2,10 +2,10 @@
  *
  * Other CPUs: started by INIT and two startup interrupts (SDM 8.4.4.1), interrupted through the local APIC.
  *
- * A started CPU executes a copy of start.S's trampoline in a frame below 1 MiB, in real mode. To reach the image it
- * needs tables below 4 GiB that map this frame at its own address, which the kernel's must not: it gets a root of
- * its own with the frame, read only and executable, and the image. Frame and tables are made when the first CPU
- * is started, and kept.
+ * A started CPU executes a copy of start.S's trampoline in a frame below 1 MiB, in real mode. To reach the
+ * image it needs tables below 4 GiB that map this frame at its own address, which the kernel's must not: it
+ * gets a root of its own with the frame, read only and executable, and the image. Frame and tables are made
+ * when the first CPU is started, and kept.
  */
 #include <arch/hal.h>
 #include <drivers/irqchip/lapic.h>
@@ -15,7 +15,7 @@
 #include <mm/port.h>
 #include <string.h>
 
-#define INIT_NS 10000000   /* as the SDM has it: 10 ms after INIT, 200 µs after a startup interrupt */
+#define INIT_NS 10000000 /* as the SDM has it: 10 ms after INIT, 200 µs after a startup interrupt */
 #define STARTUP_NS 200000
 
 static pfn_t trampoline; /* 0: not made yet */
@@ -50,7 +50,8 @@ static status_t make_tables(pfn_t frame, paddr_t *root)
     status_t status = pt_init(&pt, kernel_pt.levels, 0, frames);
     if (status != OK)
         return status;
-    status = pt_map(&pt, paddr_of(frame).v, paddr_of(frame), FRAME_SIZE, PROT_READ | PROT_EXEC, MEMTYPE_NORMAL);
+    paddr_t at = paddr_of(frame);
+    status = pt_map(&pt, at.v, at, FRAME_SIZE, PROT_READ | PROT_EXEC, MEMTYPE_NORMAL);
     if (status != OK) {
         low_table_free(NULL, pt.root);
         return status;
@@ -75,8 +76,8 @@ static status_t make_trampoline(void)
         return freed != OK ? freed : status;
     }
     char *code = port_phys_to_virt(paddr_of(frame));
-    struct secondary_parameters parameters = {
-        .root = (uint32_t)root.v, .cr4 = CR4_PAE | (mmu_levels == PT_MAX_LEVELS ? CR4_LA57 : 0)};
+    uint32_t mode = CR4_PAE | (mmu_levels == PT_MAX_LEVELS ? CR4_LA57 : 0);
+    struct secondary_parameters parameters = {.root = (uint32_t)root.v, .cr4 = mode};
     memcpy(code, secondary_trampoline, (size_t)(secondary_trampoline_end - secondary_trampoline));
     memcpy(code + (secondary_parameters - secondary_trampoline), &parameters, sizeof(parameters));
     trampoline = frame;

@@ -199,8 +199,8 @@ primary_low:
     movq    $primary_high, %rax
     jmp     *%rax
 
-/* void early_enter_la57(uint64_t image): long mode must be left, which only 32-bit code can do, and that keeps
- * of all registers the lower halves of eight. */
+/* void early_enter_la57(uint64_t image): long mode must be left, which only 32-bit code can do, and that
+ * keeps of all registers the lower halves of eight. */
     .globl early_enter_la57
 early_enter_la57:
     pushq   %rbx

@@ -99,7 +99,8 @@ static void fill_gdt(struct trap_tables *tables)
     tables->gdt[GDT_CODE64 / 8] = SEGMENT_CODE64;
     tables->gdt[GDT_DATA / 8] = SEGMENT_DATA;
     tables->gdt[GDT_CODE32 / 8] = SEGMENT_CODE32;
-    tables->gdt[GDT_TSS / 8] = SEGMENT_TSS | (sizeof(struct tss) - 1) | (base & 0xffffff) << 16 | (base >> 24 & 0xff) << 56;
+    tables->gdt[GDT_TSS / 8] =
+        SEGMENT_TSS | (sizeof(struct tss) - 1) | (base & 0xffffff) << 16 | (base >> 24 & 0xff) << 56;
     tables->gdt[GDT_TSS / 8 + 1] = base >> 32;
 }
 
@@ -110,7 +111,8 @@ void trap_init_cpu(struct percpu *cpu)
         tables = (struct trap_tables *)cpu->port[PORT_TABLES];
     if (tables == &boot_tables)
         fill_idt();
-    tables->tss.ist[IST_EMERGENCY - 1] = cpu->emergency_top != 0 ? cpu->emergency_top : (uintptr_t)boot_stack_top;
+    uint64_t emergency = cpu->emergency_top != 0 ? cpu->emergency_top : (uintptr_t)boot_stack_top;
+    tables->tss.ist[IST_EMERGENCY - 1] = emergency;
     tables->tss.io_map = sizeof(struct tss);
     fill_gdt(tables);
 
@@ -134,8 +136,9 @@ _Static_assert(offsetof(struct hal_regs, vector) == 152, "trap.S");
 _Static_assert(sizeof(struct hal_regs) == 208, "trap.S; rsp stays 16-byte aligned");
 
 const char *const hal_reg_names[] = {
-    "cr0", "cr2", "cr3", "cr4", "rax", "rbx", "rcx", "rdx", "rsi",    "rdi",  "rbp", "r8", "r9",
-    "r10", "r11", "r12", "r13", "r14", "r15", "vector", "code", "rip", "cs", "rflags", "rsp", "ss", NULL,
+    "cr0", "cr2", "cr3", "cr4", "rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rbp",
+    "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15",
+    "vector", "code", "rip", "cs", "rflags", "rsp", "ss", NULL,
 };
 _Static_assert((ARRAY_LEN(hal_reg_names) - 1) * 8 == sizeof(struct hal_regs), "one name per register");
 
@@ -217,7 +220,8 @@ static void describe_page_fault(struct trap_info *trap, const struct hal_regs *r
 
 static bool in_stack_guard(vaddr_t address)
 {
-    return stack_guard_owner(address) >= 0 || (address >= (vaddr_t)boot_guard && address < (vaddr_t)boot_stack);
+    return stack_guard_owner(address) >= 0 ||
+           (address >= (vaddr_t)boot_guard && address < (vaddr_t)boot_stack);
 }
 
 /* The page fault that no frame could be pushed for has left its address, in a guard, in cr2. It is used up:

@@ -77,7 +77,7 @@ static void take_at(struct acpi_tables *tables, const struct phys_reader *phys, 
 {
     const uint8_t *header = phys->map(phys->context, address, ACPI_HEADER);
     if (header == NULL) {
-        note(&tables->machine->notes, "acpi: no table can be read at %#llx", (unsigned long long)address);
+        note(&tables->machine->notes, "acpi: no table can be read at 0x%llx", (unsigned long long)address);
         return;
     }
     if (!is_wanted(header))
@@ -94,7 +94,7 @@ static void take_at(struct acpi_tables *tables, const struct phys_reader *phys, 
 
 static status_t refuse(struct machine *machine, const char *what, uint64_t address, const char *why)
 {
-    note_fatal(&machine->notes, "acpi: %s at %#llx: %s", what, (unsigned long long)address, why);
+    note_fatal(&machine->notes, "acpi: %s at 0x%llx: %s", what, (unsigned long long)address, why);
     return ERR_CORRUPT;
 }
 
@@ -114,7 +114,7 @@ static status_t read_root(struct acpi_tables *tables, const struct phys_reader *
         return refuse(tables->machine, name, address, "the checksum at 0x9 is wrong");
     uint32_t count = (length - ACPI_HEADER) / entry_size;
     if (count > ROOT_ENTRIES_MAX) {
-        note(&tables->machine->notes, "acpi: %s: at %#x: more than %u tables; the rest is left out", name,
+        note(&tables->machine->notes, "acpi: %s: at 0x%x: more than %u tables; the rest is left out", name,
              ACPI_HEADER + ROOT_ENTRIES_MAX * entry_size, ROOT_ENTRIES_MAX);
         count = ROOT_ENTRIES_MAX;
     }
@@ -122,7 +122,7 @@ static status_t read_root(struct acpi_tables *tables, const struct phys_reader *
         const uint8_t *entry = root + ACPI_HEADER + i * entry_size;
         uint64_t table = entry_size == 8 ? le64(entry) : le32(entry);
         if (table == address)
-            note(&tables->machine->notes, "acpi: %s: at %#x: names itself; left out", name,
+            note(&tables->machine->notes, "acpi: %s: at 0x%x: names itself; left out", name,
                  ACPI_HEADER + i * entry_size);
         else if (table != 0)
             take_at(tables, phys, table);
@@ -216,7 +216,7 @@ bool acpi_check_structures(struct machine *machine, struct acpi_table table, con
         const uint8_t *structure = table.bytes + offset;
         uint32_t length = left >= 2 ? structure[1] : 0;
         if (length < 2 || length > left || length < least(structure[0])) {
-            note(&machine->notes, "acpi: %s: at %#x: structure of type %u has length %u; table left out", name,
+            note(&machine->notes, "acpi: %s: at 0x%x: structure of type %u has length %u; table left out", name,
                  offset, structure[0], length);
             return false;
         }

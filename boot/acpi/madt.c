@@ -46,10 +46,10 @@ static void add_cpu(struct machine *machine, uint32_t offset, uint64_t hw_id, ui
         return;
     status_t status = topo_add_cpu(&machine->topo, hw_id, uid, NODE_NONE, true);
     if (status == ERR_EXISTS)
-        note(&machine->notes, "acpi: APIC: at %#x: CPU %#llx is there already; left out", offset,
+        note(&machine->notes, "acpi: APIC: at 0x%x: CPU 0x%llx is there already; left out", offset,
              (unsigned long long)hw_id);
     else if (status == ERR_FULL)
-        note(&machine->notes, "acpi: APIC: at %#x: CPU %#llx is one too many, this kernel knows %u", offset,
+        note(&machine->notes, "acpi: APIC: at 0x%x: CPU 0x%llx is one too many, this kernel knows %u", offset,
              (unsigned long long)hw_id, TOPO_MAX_CPUS);
 }
 
@@ -109,7 +109,7 @@ bool acpi_madt(struct machine *machine, struct acpi_table table)
 {
     struct platform *platform = &machine->platform;
     if (table.length < MADT_STRUCTURES) {
-        note(&machine->notes, "acpi: APIC: at %#x: the table ends inside its header; left out", table.length);
+        note(&machine->notes, "acpi: APIC: at 0x%x: the table ends inside its header; left out", table.length);
         return false;
     }
     if (!acpi_check_structures(machine, table, "APIC", MADT_STRUCTURES, least))

@@ -58,7 +58,7 @@ static void place_cpu(struct machine *machine, uint32_t offset, uint32_t id, boo
     struct topo *topo = &machine->topo;
     if (!have_madt) {
         if (topo_add_cpu(topo, id, id, node, true) == ERR_FULL)
-            note(&machine->notes, "acpi: SRAT: at %#x: CPU %#x is one too many, this kernel knows %u", offset,
+            note(&machine->notes, "acpi: SRAT: at 0x%x: CPU 0x%x is one too many, this kernel knows %u", offset,
                  id, TOPO_MAX_CPUS);
         return;
     }
@@ -78,9 +78,9 @@ static void read_memory(struct machine *machine, uint32_t offset, const uint8_t 
         return;
     status_t status = topo_add_range(&machine->topo, node, start, size, (flags & HOT_PLUGGABLE) != 0);
     if (status == ERR_INVALID)
-        note(&machine->notes, "acpi: SRAT: at %#x: %#llx + %#llx wraps around; left out", offset, (unsigned long long)start, (unsigned long long)size);
+        note(&machine->notes, "acpi: SRAT: at 0x%x: 0x%llx + 0x%llx wraps around; left out", offset, (unsigned long long)start, (unsigned long long)size);
     else if (status == ERR_FULL)
-        note(&machine->notes, "acpi: SRAT: at %#x: more than %u ranges; its node is guessed", offset,
+        note(&machine->notes, "acpi: SRAT: at 0x%x: more than %u ranges; its node is guessed", offset,
              TOPO_MAX_RANGES);
 }
 
@@ -131,7 +131,7 @@ static void read_affinity(struct machine *machine, uint32_t offset, const uint8_
 bool acpi_srat(struct machine *machine, struct acpi_table table)
 {
     if (table.length < SRAT_STRUCTURES) {
-        note(&machine->notes, "acpi: SRAT: at %#x: the table ends inside its header; left out", table.length);
+        note(&machine->notes, "acpi: SRAT: at 0x%x: the table ends inside its header; left out", table.length);
         return false;
     }
     if (!acpi_check_structures(machine, table, "SRAT", SRAT_STRUCTURES, least))
@@ -149,7 +149,7 @@ static bool check_slit(struct machine *machine, struct acpi_table table)
 {
     uint64_t count = table.length >= SLIT_MATRIX ? le64(table.bytes + ACPI_HEADER) : 0;
     if (count == 0 || count > SLIT_SIDE_MAX || count * count > table.length - SLIT_MATRIX) {
-        note(&machine->notes, "acpi: SLIT: at %#x: %llu localities do not fit the table; left out", ACPI_HEADER,
+        note(&machine->notes, "acpi: SLIT: at 0x%x: %llu localities do not fit the table; left out", ACPI_HEADER,
              (unsigned long long)count);
         return false;
     }
@@ -158,7 +158,7 @@ static bool check_slit(struct machine *machine, struct acpi_table table)
         bool diagonal = i / count == i % count;
         if (diagonal ? matrix[i] == DISTANCE_LOCAL : matrix[i] >= DISTANCE_LOCAL)
             continue;
-        note(&machine->notes, "acpi: SLIT: at %#x: distance %u makes no sense here; table left out",
+        note(&machine->notes, "acpi: SLIT: at 0x%x: distance %u makes no sense here; table left out",
              SLIT_MATRIX + i, matrix[i]);
         return false;
     }

@@ -49,7 +49,7 @@ static uint32_t baud_of(uint8_t code)
 bool acpi_spcr(struct machine *machine, struct acpi_table table)
 {
     if (table.length < SPCR_LENGTH) {
-        note(&machine->notes, "acpi: SPCR: at %#x: the table ends too early; left out", table.length);
+        note(&machine->notes, "acpi: SPCR: at 0x%x: the table ends too early; left out", table.length);
         return false;
     }
     const uint8_t *bytes = table.bytes, *address = bytes + 40;

@@ -29,7 +29,7 @@ status_t e820_describe(struct machine *machine, const struct e820_entry *entries
     for (uint32_t i = 0; i < count; i++) {
         const struct e820_entry *entry = &entries[i];
         if (entry->size == 0)
-            note(&machine->notes, "e820: entry %u at %#llx is empty; left out", i,
+            note(&machine->notes, "e820: entry %u at 0x%llx is empty; left out", i,
                  (unsigned long long)entry->start);
         mem_type_t type = type_of(entry->type);
         struct mem_claim claim = {.start = paddr(entry->start),

@@ -71,7 +71,7 @@ static bool read_descriptor(struct machine *machine, const uint8_t *descriptor, 
     uint64_t end;
     if (pages == 0 || pages > UINT64_MAX >> FRAME_SHIFT ||
         __builtin_add_overflow(start, pages << FRAME_SHIFT, &end)) {
-        note(&machine->notes, "efi: descriptor %u: %#llx pages at %#llx %s; left out", index,
+        note(&machine->notes, "efi: descriptor %u: 0x%llx pages at 0x%llx %s; left out", index,
              (unsigned long long)pages, (unsigned long long)start, pages == 0 ? "are none" : "wrap around");
         return false;
     }

@@ -16,7 +16,7 @@
 
 static status_t refuse(struct machine *machine, uint32_t offset, const char *why)
 {
-    note_fatal(&machine->notes, "fdt: at %#x: %s", offset, why);
+    note_fatal(&machine->notes, "fdt: at 0x%x: %s", offset, why);
     return ERR_CORRUPT;
 }
 
@@ -230,7 +230,7 @@ static status_t walk_all(struct fdt_walk *walk)
          node = fdt_next_node(walk->fdt, node, &depth)) {
         if (depth >= FDT_MAX_DEPTH) {
             if (!too_deep)
-                note(&walk->machine->notes, "fdt: at %#x: nodes nested deeper than %u are not looked at",
+                note(&walk->machine->notes, "fdt: at 0x%x: nodes nested deeper than %u are not looked at",
                      fdt_offset_in_blob(walk->fdt, node), FDT_MAX_DEPTH);
             too_deep = true;
             continue;

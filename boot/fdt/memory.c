@@ -20,7 +20,7 @@ static status_t claim(struct fdt_walk *walk, const char *what, uint32_t offset, 
                                 .detail = offset,
                                 .ram = type == MEM_USABLE};
     if (type != MEM_USABLE && size > UINT64_MAX - start) {
-        note(&walk->machine->notes, "%s %#x: %#llx + %#llx wraps around; cut at the end", what, offset,
+        note(&walk->machine->notes, "%s 0x%x: 0x%llx + 0x%llx wraps around; cut at the end", what, offset,
              (unsigned long long)start, (unsigned long long)size);
         size = UINT64_MAX - start;
     }
@@ -33,7 +33,7 @@ static void note_length(struct fdt_walk *walk, const char *property)
     int length, cells = parent->address_cells + parent->size_cells;
     if (fdt_getprop(walk->fdt, fdt_here(walk)->node, property, &length) != NULL &&
         (parent->address_cells < 0 || parent->size_cells < 0 || cells == 0 || length % (4 * cells) != 0))
-        note(&walk->machine->notes, "fdt: at %#x: %s of %s does not fit its cells",
+        note(&walk->machine->notes, "fdt: at 0x%x: %s of %s does not fit its cells",
              fdt_offset_in_blob(walk->fdt, fdt_here(walk)->node), property,
              fdt_get_name(walk->fdt, fdt_here(walk)->node, NULL));
 }
@@ -67,7 +67,7 @@ status_t fdt_memory(struct fdt_walk *walk)
         if (status != OK)
             return status;
         if (node != NODE_NONE && topo_add_range(&walk->machine->topo, node, start, size, false) == ERR_FULL)
-            note(&walk->machine->notes, "fdt: at %#x: more than %u ranges; its node is guessed", offset,
+            note(&walk->machine->notes, "fdt: at 0x%x: more than %u ranges; its node is guessed", offset,
                  TOPO_MAX_RANGES);
     }
     return OK;
@@ -112,13 +112,13 @@ static void add_dynamic(struct fdt_walk *walk)
     if (!fdt_prop_number(walk->fdt, node, "size", &reservation.size) || reservation.size == 0)
         return; /* neither a place nor a size: properties for a driver, nothing is asked for */
     if (machine->dynamic_count == MACHINE_MAX_DYNAMIC) {
-        note(&machine->notes, "fdt: at %#x: more than %u reservations without an address", offset,
+        note(&machine->notes, "fdt: at 0x%x: more than %u reservations without an address", offset,
              MACHINE_MAX_DYNAMIC);
         return;
     }
     if (fdt_getprop(walk->fdt, node, "alignment", NULL) != NULL &&
         !fdt_prop_number(walk->fdt, node, "alignment", &reservation.align))
-        note(&machine->notes, "fdt: at %#x: alignment is no number", offset);
+        note(&machine->notes, "fdt: at 0x%x: alignment is no number", offset);
     read_alloc_range(walk, &reservation);
     const char *name = fdt_get_name(walk->fdt, node, NULL);
     memcpy(reservation.name, name, strnlen(name, sizeof(reservation.name) - 1));

@@ -41,7 +41,7 @@ void fdt_chosen(struct fdt_walk *walk, int chosen)
         size_t kept = strnlen(bootargs, sizeof(machine->bootargs) - 1);
         memcpy(machine->bootargs, bootargs, kept);
         if (bootargs[kept] != '\0')
-            note(&machine->notes, "fdt: at %#x: bootargs are cut to %u bytes",
+            note(&machine->notes, "fdt: at 0x%x: bootargs are cut to %u bytes",
                  fdt_offset_in_blob(walk->fdt, chosen), (unsigned)kept);
     }
     uint64_t start, end;
@@ -90,7 +90,7 @@ static void read_console(struct fdt_walk *walk)
     uint64_t size;
     if (console.reg_shift > 4 || console.reg_width > 4 || !is_power_of_two(console.reg_width) ||
         !registers(walk, 0, &console.base, &size))
-        note(&walk->machine->notes, "fdt: at %#x: the console's registers make no sense",
+        note(&walk->machine->notes, "fdt: at 0x%x: the console's registers make no sense",
              fdt_offset_in_blob(walk->fdt, node));
     else
         walk->machine->platform.console = console;
@@ -101,7 +101,7 @@ static void read_gic(struct fdt_walk *walk, uint32_t version)
     struct platform *platform = &walk->machine->platform;
     uint64_t dist, dist_size, cpu, cpu_size;
     if (!registers(walk, 0, &dist, &dist_size) || !registers(walk, 1, &cpu, &cpu_size)) {
-        note(&walk->machine->notes, "fdt: at %#x: the GIC's registers make no sense",
+        note(&walk->machine->notes, "fdt: at 0x%x: the GIC's registers make no sense",
              fdt_offset_in_blob(walk->fdt, fdt_here(walk)->node));
         return;
     }

@@ -14,7 +14,7 @@ bool fdt_numa_id(const struct fdt_walk *walk, uint32_t *id)
     if (!fdt_prop_number(walk->fdt, node, "numa-node-id", &number))
         return false;
     if (number >= UINT32_MAX) {
-        note(&walk->machine->notes, "fdt: at %#x: numa-node-id %#llx is none; left out",
+        note(&walk->machine->notes, "fdt: at 0x%x: numa-node-id 0x%llx is none; left out",
              fdt_offset_in_blob(walk->fdt, node), (unsigned long long)number);
         return false;
     }
@@ -26,7 +26,7 @@ bool fdt_numa_id(const struct fdt_walk *walk, uint32_t *id)
 
 static void note_cpu(struct fdt_walk *walk, const char *why)
 {
-    note(&walk->machine->notes, "fdt: at %#x: CPU %s; left out",
+    note(&walk->machine->notes, "fdt: at 0x%x: CPU %s; left out",
          fdt_offset_in_blob(walk->fdt, fdt_here(walk)->node), why);
 }
 
@@ -89,7 +89,7 @@ void fdt_distances(struct fdt_walk *walk)
     for (int i = 0; i < count; i++) {
         if (set_distance(walk, matrix + 3 * i))
             continue;
-        note(&walk->machine->notes, "fdt: at %#x: distance-matrix entry %d makes no sense; the rest is left out",
+        note(&walk->machine->notes, "fdt: at 0x%x: distance-matrix entry %d makes no sense; the rest is left out",
              fdt_offset_in_blob(walk->fdt, node), i);
         return;
     }

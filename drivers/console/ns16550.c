@@ -11,7 +11,7 @@
 #include <kernel/console.h>
 
 enum { REG_DATA = 0, REG_IER = 1, REG_FCR = 2, REG_LCR = 3, REG_MCR = 4, REG_LSR = 5, REG_SCRATCH = 7 };
-enum { LSR_DATA = 0x01, LSR_ROOM = 0x20, FCR_ENABLE_CLEAR = 0x07, LCR_8N1 = 0x03, LCR_DLAB = 0x80, MCR_DTR_RTS = 0x03 };
+enum { LSR_DATA = 0x01, LSR_ROOM = 0x20, FCR_ENABLE = 0x01, LCR_8N1 = 0x03, LCR_DLAB = 0x80, MCR_DTR_RTS = 0x03 };
 
 #define PUT_SPINS 100000
 
@@ -55,9 +55,12 @@ static bool answers(const struct console *console)
     return reg_read(console, REG_SCRATCH) == 0x5a;
 }
 
+/* A rate that the 16-bit divisor cannot give is left alone. */
 static void set_line(const struct console *console, const struct console_desc *desc)
 {
-    uint32_t divisor = desc->clock / (16 * desc->baud);
+    uint64_t divisor = desc->clock / (UINT64_C(16) * desc->baud);
+    if (divisor == 0 || divisor > UINT16_MAX)
+        return;
     reg_write(console, REG_LCR, LCR_DLAB | LCR_8N1);
     reg_write(console, REG_DATA, (uint8_t)divisor);
     reg_write(console, REG_IER, (uint8_t)(divisor >> 8));
@@ -76,7 +79,7 @@ status_t ns16550_init(struct console *console, const struct console_desc *desc, 
     reg_write(console, REG_IER, 0);
     if (desc->clock != 0 && desc->baud != 0)
         set_line(console, desc);
-    reg_write(console, REG_FCR, FCR_ENABLE_CLEAR);
+    reg_write(console, REG_FCR, FCR_ENABLE);
     reg_write(console, REG_MCR, MCR_DTR_RTS);
     return OK;
 }

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
- * One set of register numbers serves both modes: in memory a register is 16 times its number into the frame, as
- * MSR it is 0x800 on. Only the interrupt command register differs in more: two words there, one 64-bit MSR here.
+ * One set of register numbers serves both modes: in memory a register is 16 times its number into the frame,
+ * as MSR it is 0x800 on. Only the interrupt command register differs in more: two words there, one 64-bit MSR
+ * here.
  */
 #include <arch/hal.h>
+#include <drivers/mmio.h>
 #include <kernel/address_space.h>
 #include <kernel/console.h>
 
@@ -43,14 +45,14 @@ enum {
 
 static struct {
     bool x2apic;
-    volatile uint8_t *base;
+    volatile void *base;
 } lapic;
 
 static uint32_t reg_read(unsigned reg)
 {
     if (lapic.x2apic)
         return (uint32_t)msr_read(MSR_X2APIC + reg);
-    return *(volatile uint32_t *)(lapic.base + 16 * reg);
+    return mmio_read32(lapic.base, 16 * reg);
 }
 
 static void reg_write(unsigned reg, uint32_t value)
@@ -58,7 +60,7 @@ static void reg_write(unsigned reg, uint32_t value)
     if (lapic.x2apic)
         msr_write(MSR_X2APIC + reg, value);
     else
-        *(volatile uint32_t *)(lapic.base + 16 * reg) = value;
+        mmio_write32(lapic.base, 16 * reg, value);
 }
 
 status_t lapic_init(uint64_t base, uint64_t max_id)
@@ -101,8 +103,8 @@ static void wait_delivered(void)
         hal_cpu_relax();
 }
 
-/* Writing an x2APIC register orders nothing (SDM 10.12.3); the xAPIC's are uncached, which does. Its command is two
- * words, which an interrupt must not come between. */
+/* Writing an x2APIC register orders nothing (SDM 10.12.3); the xAPIC's are uncached, which does. Its command
+ * is two words, which an interrupt must not come between. */
 void lapic_send(uint64_t id, uint32_t command)
 {
     if (lapic.x2apic) {

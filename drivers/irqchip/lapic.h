@@ -1,16 +1,17 @@
 /* SPDX-License-Identifier: MIT
  *
- * The local APIC of an x86 CPU (Intel SDM volume 3, chapter 10): interrupts between CPUs, starting them, and a
- * timer of its own. Registers are reached in memory (xAPIC, ids up to 254) or as MSRs (x2APIC, 32-bit ids); x2APIC
- * is used if the firmware turned it on or an id demands it.
+ * The local APIC of an x86 CPU (Intel SDM volume 3, chapter 10): interrupts between CPUs, starting them, and
+ * a timer of its own. Registers are reached in memory (xAPIC, ids up to 254) or as MSRs (x2APIC, 32-bit ids);
+ * x2APIC is used if the firmware turned it on or an id demands it.
  */
 #ifndef DRIVERS_LAPIC_H
 #define DRIVERS_LAPIC_H
 
 #include <mm/types.h>
 
-/* Maps the registers at base (0: where the CPU says) and chooses the mode for ids up to max_id. ERR_UNSUPPORTED:
- * this CPU has no local APIC or it is disabled for good. ERR_NO_MEMORY: no room for its registers. Boot CPU, once. */
+/* Maps the registers at base (0: where the CPU says) and chooses the mode for ids up to max_id.
+ * ERR_UNSUPPORTED: this CPU has no local APIC or it is disabled for good. ERR_NO_MEMORY: no room for its
+ * registers. Boot CPU, once. */
 MUST_CHECK status_t lapic_init(uint64_t base, uint64_t max_id);
 
 /* Makes the calling CPU ready to take interrupts; its timer is off. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Channel 0 of the PC's interval timer (8254), whose gate is always open: a clock of known frequency to measure
- * others by. It is not used for interrupts; its line (IRQ 0) has to be masked.
+ * Channel 0 of the PC's interval timer (8254), whose gate is always open: a clock of known frequency to
+ * measure others by. It is not used for interrupts; its line (IRQ 0) has to be masked.
  */
 #ifndef DRIVERS_PIT_H
 #define DRIVERS_PIT_H

@@ -5,7 +5,7 @@
  */
 #include "zone.h"
 
-/* ---- Statistics ------------------------------------------------------------------------------------------- */
+/* ---- Statistics ---------------------------------------------------------------------------------------- */
 
 /* Counts the aligned, set blocks of each order in words that lie side by side; count[k] += blocks of 2^k. */
 static void count_blocks(uint64_t word, uint64_t count[GROUP_CLASSES])
@@ -121,7 +121,7 @@ void zone_stats(struct zone *zone, struct frame_zone_stats *stats)
     }
 }
 
-/* ---- Proof ------------------------------------------------------------------------------------------------ */
+/* ---- Proof --------------------------------------------------------------------------------------------- */
 
 /* A chunk by itself: state, count, order and row. */
 static const char *check_chunk(const struct zone *zone, uint64_t slot)

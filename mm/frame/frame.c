@@ -12,14 +12,7 @@
 
 struct frame_system frame_system;
 
-const char *zone_name(zone_kind_t kind)
-{
-    static const char *const name[ZONE_KINDS] = {"DMA", "DMA32", "Normal", "HighMem", "Movable", "Device"};
-
-    return name[kind];
-}
-
-/* ---- Allocation ----------------------------------------------------------------------------------------- */
+/* ---- Allocation ---------------------------------------------------------------------------------------- */
 
 static bool request_valid(const struct frame_request *request)
 {
@@ -160,7 +153,7 @@ void frame_cpu_node(unsigned cpu, uint16_t node)
     atomic_store_explicit(&frame_system.cpu_node[cpu], node, memory_order_relaxed);
 }
 
-/* ---- Questions ------------------------------------------------------------------------------------------ */
+/* ---- Questions ----------------------------------------------------------------------------------------- */
 
 const struct topo *frame_topo(void)
 {

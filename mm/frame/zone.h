@@ -127,7 +127,7 @@ static inline bool chunk_has_row(struct chunk chunk)
     return chunk.state == CHUNK_RAGGED || chunk.state == CHUNK_BITS;
 }
 
-/* ---- span.c: frame number ↔ slot ---------------------------------------------------------------------- */
+/* ---- span.c: frame number ↔ slot ----------------------------------------------------------------------- */
 
 /* The slot of the chunk that holds a frame of the zone. */
 uint64_t zone_slot(const struct zone *zone, uint64_t frame);
@@ -138,7 +138,7 @@ uint64_t zone_frame(const struct zone *zone, uint64_t slot);
 /* The range that holds frame, or NULL. At most log2(count) + 1 steps. */
 const struct frame_range *range_find(const struct frame_range *range, uint32_t count, uint64_t frame);
 
-/* ---- buddy.c: whole chunks. The caller holds the lock. -------------------------------------------------- */
+/* ---- buddy.c: whole chunks. The caller holds the lock. ------------------------------------------------- */
 
 /* Puts in or takes out `count` consecutive slots of one span, and nothing else: chunk states are the
  * caller's. */
@@ -149,7 +149,7 @@ void buddy_take(struct zone *zone, uint64_t slot, uint64_t count);
  * aligned block that will do comes first. Of the last chunk only the run's part need be free. False: none. */
 bool buddy_find(const struct zone *zone, const struct want *want, uint64_t *slot);
 
-/* ---- bitmap.c: frames inside chunks. The caller holds the lock. ------------------------------------------ */
+/* ---- bitmap.c: frames inside chunks. The caller holds the lock. ---------------------------------------- */
 
 /* Takes or gives back [at, at + count) of one chunk; any state that allows it. Gives a chunk that becomes
  * whole to the buddy. */
@@ -164,7 +164,7 @@ bool bitmap_none_free(const struct zone *zone, uint64_t slot, unsigned at, unsig
  * fullest first; then up to `probes` of those that may have one. False: none found. */
 bool bitmap_find(const struct zone *zone, const struct want *want, uint64_t probes, uint64_t *frame);
 
-/* ---- zone.c: both together. Takes the lock. -------------------------------------------------------------- */
+/* ---- zone.c: both together. Takes the lock. ------------------------------------------------------------ */
 
 bool zone_alloc(struct zone *zone, const struct want *want, uint64_t *first);
 
@@ -180,7 +180,7 @@ void zone_manage(struct zone *zone, uint64_t first, uint64_t count);
 /* The state of one frame of the zone's RAM. */
 frame_state_t zone_query(struct zone *zone, uint64_t frame);
 
-/* ---- managed.c: which frames were handed over. Takes managed_lock; zone locks come first. --------------- */
+/* ---- managed.c: which frames were handed over. Takes managed_lock; zone locks come first. -------------- */
 
 /* Whether [first, first + count) are managed frames of one zone. */
 bool managed_contains(uint64_t first, uint64_t count);
@@ -195,12 +195,12 @@ bool ram_piece(uint64_t start, uint64_t end, struct frame_range *piece);
 /* Appends to a sorted table, merging with the last entry where they adjoin. The caller knows there is room. */
 void range_append(struct frame_range *table, uint32_t *count, struct frame_range range);
 
-/* ---- check.c ---------------------------------------------------------------------------------------------- */
+/* ---- check.c ------------------------------------------------------------------------------------------- */
 
 void zone_stats(struct zone *zone, struct frame_zone_stats *stats);
 const char *zone_check(struct zone *zone);
 
-/* ---- The system ------------------------------------------------------------------------------------------- */
+/* ---- The system ---------------------------------------------------------------------------------------- */
 
 #define ZONE_NONE UINT16_MAX
 

@@ -31,7 +31,7 @@ struct cursor {
     paddr_t table[PT_MAX_LEVELS]; /* the tables on the way, by level */
 };
 
-/* ---- Addresses ------------------------------------------------------------------------------------------ */
+/* ---- Addresses ----------------------------------------------------------------------------------------- */
 
 static unsigned index_at(vaddr_t va, unsigned level)
 {
@@ -58,7 +58,7 @@ static bool range_valid(const struct pt *pt, vaddr_t va, uint64_t size)
            canonical(pt, last) && (va ^ last) >> 63 == 0;
 }
 
-/* ---- The cursor ----------------------------------------------------------------------------------------- */
+/* ---- The cursor ---------------------------------------------------------------------------------------- */
 
 static entry_t *table_entry(paddr_t table, unsigned index)
 {
@@ -135,7 +135,7 @@ static struct pt_leaf leaf_of(const struct cursor *cursor)
     };
 }
 
-/* ---- Tables in hand: chained through their first word --------------------------------------------------- */
+/* ---- Tables in hand: chained through their first word -------------------------------------------------- */
 
 static void chain_push(paddr_t *chain, paddr_t table)
 {
@@ -174,7 +174,7 @@ static status_t chain_alloc(const struct pt *pt, uint64_t count, paddr_t *chain)
     return OK;
 }
 
-/* ---- Mapping -------------------------------------------------------------------------------------------- */
+/* ---- Mapping ------------------------------------------------------------------------------------------- */
 
 status_t pt_init(struct pt *pt, unsigned levels, unsigned max_leaf, struct pt_frames frames)
 {
@@ -276,7 +276,7 @@ status_t pt_map(struct pt *pt, vaddr_t va, paddr_t pa, uint64_t size, unsigned p
     return OK;
 }
 
-/* ---- Changing what is mapped ----------------------------------------------------------------------------- */
+/* ---- Changing what is mapped --------------------------------------------------------------------------- */
 
 /* Whether the range consists of whole leaves. */
 static status_t mapped_throughout(const struct pt *pt, vaddr_t va, uint64_t size)
@@ -395,7 +395,7 @@ status_t pt_protect(struct pt *pt, vaddr_t va, uint64_t size, unsigned prot)
     return OK;
 }
 
-/* ---- Looking -------------------------------------------------------------------------------------------- */
+/* ---- Looking ------------------------------------------------------------------------------------------- */
 
 status_t pt_lookup(const struct pt *pt, vaddr_t va, struct pt_leaf *leaf)
 {

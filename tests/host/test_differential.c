@@ -230,7 +230,7 @@ TEST(layout, differential)
         test_fail(test_result_, __FILE__, __LINE__, "%s", what);
 }
 
-/* ---- Runs of many chunks ------------------------------------------------------------------------------------ */
+/* ---- Runs of many chunks ------------------------------------------------------------------------------- */
 
 #define FIRST_CHUNK 37u
 #define CHUNKS 300u

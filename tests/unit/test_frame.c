@@ -472,7 +472,7 @@ TEST(frame, unmanaged_frames_are_refused)
     CHECK_RESTORED(before);
 }
 
-/* ---- Order of search -------------------------------------------------------------------------------------- */
+/* ---- Order of search ----------------------------------------------------------------------------------- */
 
 /* Takes every frame of a node that a Normal request may have. */
 static void take_node(struct chain *chain, uint16_t node)

@@ -9,7 +9,7 @@
 
 #include "frame_support.h"
 
-/* ---- The largest blocks ------------------------------------------------------------------------------------ */
+/* ---- The largest blocks -------------------------------------------------------------------------------- */
 
 /* Takes and gives back an aligned block; false if no zone has one free. */
 static bool try_block(unsigned order, status_t *status)
@@ -65,7 +65,7 @@ TEST(frame, block_of_4_gib)
     CHECK_EQ(status, OK);
 }
 
-/* ---- All CPUs at once --------------------------------------------------------------------------------------- */
+/* ---- All CPUs at once ---------------------------------------------------------------------------------- */
 
 #define STORM_SLOTS 64
 
@@ -168,7 +168,7 @@ TEST(frame, racing_frees)
     CHECK_RESTORED(before);
 }
 
-/* ---- Random sequences ---------------------------------------------------------------------------------------- */
+/* ---- Random sequences ---------------------------------------------------------------------------------- */
 
 #define OWNED_MAX 200
 

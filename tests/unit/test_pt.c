@@ -98,7 +98,7 @@ static bool census_equal(const struct census *a, const struct census *b)
            a->first == b->first && a->end == b->end;
 }
 
-/* ---- Entries ---------------------------------------------------------------------------------------------- */
+/* ---- Entries ------------------------------------------------------------------------------------------- */
 
 TEST(pt, leaves_read_back)
 {
@@ -176,7 +176,7 @@ TEST(pt, breaks_only_where_something_was)
     CHECK(!pte_needs_break(one, one));
 }
 
-/* ---- Mapping ---------------------------------------------------------------------------------------------- */
+/* ---- Mapping ------------------------------------------------------------------------------------------- */
 
 TEST(pt, one_page_in_every_mode)
 {
@@ -447,7 +447,7 @@ TEST(pt, visit_bounds_and_stop)
     CHECK(space_end(&pt, &purse));
 }
 
-/* ---- Random sequences against an array of pages ------------------------------------------------------------- */
+/* ---- Random sequences against an array of pages -------------------------------------------------------- */
 
 #define WINDOW_PAGES 2048u
 #define WINDOW (GIB(1) - MIB(4)) /* tables of two levels end in its middle */

@@ -35,7 +35,7 @@ def debug(options):
     machine = run.machine_from(options)
     variant = run.variant_from(options)
     command(machine, "", options.exec)
-    packages.ensure((*packages.emulator(machine.isa), "gdb"))
+    packages.ensure((*packages.emulator(machine.isa), *packages.compilers(machine.isa, variant), "gdb"))
     kernel = build.kernel(machine.isa, variant)
     port = free_port()
     output = places.log_file(f"debug-{machine.isa}")

@@ -41,7 +41,7 @@ def download(folder, step):
         for command in ([], [*(packages.privilege() or []), "apt-get", "update"]):
             if command:
                 subprocess.run(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-            step.note(f"downloading {SOURCE} (139 MB)")
+            step.note("(139 MB, once)")
             done = subprocess.run(["apt-get", "download", SOURCE], cwd=folder, stdin=subprocess.DEVNULL,
                                   stdout=log, stderr=log)
             if done.returncode == 0:
@@ -51,7 +51,7 @@ def download(folder, step):
 
 def extract(package, target, step):
     """Copies libfdt's files out of the kernel's sources inside the package."""
-    step.note("unpacking libfdt")
+    step.note("unpacking")
     left = set(FILES)
     with subprocess.Popen(["dpkg", "--fsys-tarfile", package], stdout=subprocess.PIPE) as process:
         with tarfile.open(fileobj=process.stdout, mode="r|") as outer:
@@ -82,7 +82,7 @@ def make(archive):
     if shutil.which("apt-get") is None or shutil.which("dpkg") is None:
         raise Problem(f"needs {places.shown(archive)}, which is made from Debian's package {SOURCE}; there is no apt "
                       "here: please copy it from a Debian system")
-    with ui.Step("libfdt") as step, tempfile.TemporaryDirectory(dir=places.BUILD) as temporary:
+    with ui.Step(f"libfdt from {SOURCE}") as step, tempfile.TemporaryDirectory(dir=places.BUILD) as temporary:
         temporary = Path(temporary)
         os.chmod(temporary, 0o755)  # apt downloads as a user of its own
         (temporary / FOLDER).mkdir()

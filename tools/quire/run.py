@@ -61,7 +61,7 @@ def run(options):
     machine = machine_from(options)
     variant = variant_from(options)
     command(machine, "", options.exec)  # complains about wrong options before anything is built
-    packages.ensure(packages.emulator(machine.isa))
+    packages.ensure((*packages.emulator(machine.isa), *packages.compilers(machine.isa, variant)))
     line = command(machine, build.kernel(machine.isa, variant).boot, options.exec)
     if options.exec is not None:
         outcome = emulator.run(line, write_output, options.timeout or EXEC_TIMEOUT)

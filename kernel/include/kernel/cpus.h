@@ -20,6 +20,9 @@ unsigned cpus_online(void);
  * them); returns when all have. n ≤ cpus_online(). Not from interrupt context, not nested. */
 void cpus_run(unsigned n, void (*body)(void *context, unsigned index), void *context);
 
+/* Waits for any interrupt, at most about ns. Interrupts are enabled afterwards. */
+void cpu_sleep(uint64_t ns);
+
 /* Stops all other CPUs (panic). Does not wait. */
 void cpus_stop_others(void);
 

@@ -63,8 +63,8 @@ uint32_t cpu_apic_id(void);
  * image lies. Only on the boot stack; descriptor tables and gs are to be loaded anew. */
 void early_enter_la57(uint64_t image);
 
-/* What a started CPU executes first, in real mode: to be copied to a frame below 1 MiB, with the parameters at
- * their place in it filled in. Goes on in the image, which claims secondary_cpu for itself. */
+/* What a started CPU executes first, in real mode: to be copied to a frame below 1 MiB, with the parameters
+ * at their place in it filled in. Goes on in the image, which claims secondary_cpu for itself. */
 extern const char secondary_trampoline[], secondary_trampoline_end[], secondary_parameters[];
 struct secondary_parameters {
     uint32_t root, cr4;
@@ -100,15 +100,19 @@ struct cpuid {
     uint32_t eax, ebx, ecx, edx;
 };
 
-/* Zeroes for a leaf that the CPU does not have. */
-static inline struct cpuid cpuid(uint32_t leaf)
+static inline struct cpuid cpuid_raw(uint32_t leaf)
 {
     struct cpuid id;
-    __asm__ volatile("cpuid" : "=a"(id.eax), "=b"(id.ebx), "=c"(id.ecx), "=d"(id.edx) : "a"(leaf & 0x80000000), "c"(0));
-    if (id.eax < leaf)
-        return (struct cpuid){0, 0, 0, 0};
     __asm__ volatile("cpuid" : "=a"(id.eax), "=b"(id.ebx), "=c"(id.ecx), "=d"(id.edx) : "a"(leaf), "c"(0));
     return id;
+}
+
+/* Zeroes for a leaf that the CPU does not have: the first leaf of a range names the last. */
+static inline struct cpuid cpuid(uint32_t leaf)
+{
+    if (cpuid_raw(leaf & 0x80000000).eax < leaf)
+        return (struct cpuid){0, 0, 0, 0};
+    return cpuid_raw(leaf);
 }
 
 static inline struct percpu *hal_percpu(void)

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * Page-table entries: 4-level and 5-level paging (Intel SDM volume 3, 4.5), as whole words. Included by mm/pt.h
- * after its types; the bits themselves also by assembly.
+ * Page-table entries: 4-level and 5-level paging (Intel SDM volume 3, 4.5), as whole words. Included by
+ * mm/pt.h after its types; the bits themselves also by assembly.
  *
- * Memory types are entries of IA32_PAT, chosen by PWT and PCD alone: the entry's third bit, which large leaves
- * keep in another place than small ones, stays 0.
+ * Memory types are entries of IA32_PAT, chosen by PWT and PCD alone: the entry's third bit, which large
+ * leaves keep in another place than small ones, stays 0.
  */
 #ifndef ARCH_PTE_H
 #define ARCH_PTE_H

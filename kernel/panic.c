@@ -170,7 +170,9 @@ void port_panic(const char *format, ...)
     kvprintf(format, args);
     va_end(args);
     kprintf("\n");
-    if (hal_percpu()->trap_depth++ == 0)
+    if (hal_percpu()->trap_depth++ == 0) {
+        kprintf("  backtrace:\n");
         print_chain((vaddr_t)__builtin_frame_address(0));
+    }
     stop();
 }

@@ -3,7 +3,7 @@
  * Frames inside chunks. A chunk has a meaningful row only while it is partly used; entering that state from
  * the buddy or from a larger run writes the row anew, so a row costs nothing until its chunk is broken.
  *
- * Every change goes through bitmap_change, which keeps the three descriptions of a chunk (row, count and
+ * Every change ends in chunk_store, which keeps the three descriptions of a chunk (row, count and
  * order, set) in step.
  */
 #include "zone.h"
@@ -13,10 +13,10 @@ static void chunk_leave(struct zone *zone, uint64_t slot)
     struct chunk chunk = zone->chunk[slot];
 
     if (chunk_has_row(chunk) && chunk.free > 0) {
-        unsigned class = chunk_class(chunk);
+        unsigned index = chunk_class(chunk);
 
-        if (summary_remove(&zone->chunk_shape, chunk_set(zone, class), slot))
-            zone->chunk_classes &= ~(UINT64_C(1) << class);
+        if (summary_remove(&zone->chunk_shape, chunk_set(zone, index), slot))
+            zone->chunk_classes &= ~(UINT64_C(1) << index);
     }
 }
 
@@ -25,10 +25,10 @@ static void chunk_enter(struct zone *zone, uint64_t slot)
     struct chunk chunk = zone->chunk[slot];
 
     if (chunk_has_row(chunk) && chunk.free > 0) {
-        unsigned class = chunk_class(chunk);
+        unsigned index = chunk_class(chunk);
 
-        summary_add(&zone->chunk_shape, chunk_set(zone, class), slot);
-        zone->chunk_classes |= UINT64_C(1) << class;
+        summary_add(&zone->chunk_shape, chunk_set(zone, index), slot);
+        zone->chunk_classes |= UINT64_C(1) << index;
     }
 }
 
@@ -133,9 +133,9 @@ bool bitmap_find(const struct zone *zone, const struct want *want, uint64_t prob
         /* Only the limit can refuse a chunk, and it admits no later one of the class: one probe per class. */
         classes = zone->chunk_classes & classes_of(sure, CHUNK_SHIFT);
         for (; classes != 0; classes &= classes - 1) {
-            unsigned class = bit_lowest(classes);
+            unsigned index = bit_lowest(classes);
 
-            if (probe(zone, want, summary_next(&zone->chunk_shape, chunk_set(zone, class), 0), frame))
+            if (probe(zone, want, summary_next(&zone->chunk_shape, chunk_set(zone, index), 0), frame))
                 return true;
         }
     }

@@ -42,13 +42,13 @@ static void count_groups(const struct zone *zone, uint64_t count[FRAME_ORDERS])
 
             count_blocks(word, count + CHUNK_SHIFT);
             full = word == ~UINT64_C(0) ? full + 1 : 0;
-            for (unsigned order = 1; CHUNK_SHIFT + 6 + order < FRAME_ORDERS; order++)
-                count[CHUNK_SHIFT + 6 + order] += full >> order != 0 && is_aligned(next, UINT64_C(1) << order);
+            for (unsigned order = 1; GROUP_ORDER + order < FRAME_ORDERS; order++)
+                count[GROUP_ORDER + order] += full >> order != 0 && is_aligned(next, UINT64_C(1) << order);
         }
     }
 }
 
-/* Carries a run of free frames through a row; *longest grows as runs end. Returns the run at the row's end. */
+/* Carries a run of free frames through a row; *longest grows with it. Returns the run at the row's end. */
 static uint64_t run_through(const struct row *row, uint64_t run, uint64_t *longest)
 {
     for (unsigned i = 0; i < ROW_WORDS; i++) {
@@ -168,14 +168,14 @@ static const char *check_group(const struct zone *zone, uint64_t group, struct f
         sum->chunks += chunk.state != CHUNK_OFFLINE;
         sum->whole_chunks += chunk.state == CHUNK_BUDDY;
     }
-    for (unsigned class = 0; class < CHUNK_CLASSES; class++) {
-        if (chunk_set(zone, class)[group] != expected[class])
+    for (unsigned index = 0; index < CHUNK_CLASSES; index++) {
+        if (chunk_set(zone, index)[group] != expected[index])
             return "a chunk is in the wrong set";
     }
-    for (unsigned class = 0; class < GROUP_CLASSES; class++) {
-        bool in = group_set(zone, class)[group / WORD_BITS] >> group % WORD_BITS & 1;
+    for (unsigned index = 0; index < GROUP_CLASSES; index++) {
+        bool in = group_set(zone, index)[group / WORD_BITS] >> group % WORD_BITS & 1;
 
-        if (in != (word != 0 && bit_largest_block(word) == class))
+        if (in != (word != 0 && bit_largest_block(word) == index))
             return "a group is in the wrong set";
     }
     return NULL;
@@ -184,10 +184,10 @@ static const char *check_group(const struct zone *zone, uint64_t group, struct f
 static const char *check_sets(const struct summary_shape *shape, const uint64_t *set, unsigned classes,
                               uint64_t nonempty)
 {
-    for (unsigned class = 0; class < classes; class++, set += summary_words(shape)) {
+    for (unsigned index = 0; index < classes; index++, set += summary_words(shape)) {
         if (!summary_check(shape, set))
             return "a set's upper levels differ from its members";
-        if ((summary_next(shape, set, 0) != SUMMARY_NONE) != (nonempty >> class & 1))
+        if ((summary_next(shape, set, 0) != SUMMARY_NONE) != (nonempty >> index & 1))
             return "the word of sets with members is wrong";
     }
     return nonempty >> classes != 0 ? "the word of sets names one that does not exist" : NULL;

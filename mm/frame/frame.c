@@ -7,7 +7,7 @@
 #include "zone.h"
 
 #define REQUEST_MAX (UINT64_C(1) << (FRAME_ORDERS - 1))
-#define FRAMES_END (UINT64_C(1) << (64 - FRAME_SHIFT)) /* beyond any frame number */
+#define FRAMES_END  (UINT64_C(1) << (64 - FRAME_SHIFT)) /* beyond any frame number */
 #define NO_BOUNDARY (UINT64_C(1) << 63)
 
 struct frame_system frame_system;
@@ -29,9 +29,8 @@ static bool request_valid(const struct frame_request *request)
         return false;
     if (request->node != FRAME_NODE_ANY && request->node >= frame_system.topo->node_count)
         return false;
-    return (request->flags & FRAME_AT) == 0 ||
-           (at < FRAMES_END - request->count && is_aligned(at, align) &&
-            align_down(at + request->count - 1, boundary) <= at);
+    return (request->flags & FRAME_AT) == 0 || (at < FRAMES_END - request->count && is_aligned(at, align) &&
+                                                align_down(at + request->count - 1, boundary) <= at);
 }
 
 static struct want want_of(const struct frame_request *request)

@@ -169,7 +169,8 @@ static uint32_t lay_out(const struct source *from, uint32_t nodes, struct carve 
     return pieces;
 }
 
-uint64_t frame_metadata_size(const struct memmap *map, const struct topo *topo, const struct zone_limits *limits)
+uint64_t frame_metadata_size(const struct memmap *map, const struct topo *topo,
+                             const struct zone_limits *limits)
 {
     struct carve memory = {0};
     uint32_t pieces = lay_out(&(struct source){map, limits}, topo->node_count, &memory);

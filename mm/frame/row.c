@@ -66,7 +66,8 @@ static void row_run_starts(struct row *row, unsigned count)
         for (unsigned i = 0; i < ROW_WORDS; i++) {
             unsigned from = i + step / WORD_BITS, shift = step % WORD_BITS;
             uint64_t low = from < ROW_WORDS ? row->word[from] >> shift : 0;
-            uint64_t high = from + 1 < ROW_WORDS && shift != 0 ? row->word[from + 1] << (WORD_BITS - shift) : 0;
+            uint64_t high =
+                from + 1 < ROW_WORDS && shift != 0 ? row->word[from + 1] << (WORD_BITS - shift) : 0;
 
             row->word[i] &= low | high;
         }

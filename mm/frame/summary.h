@@ -11,7 +11,7 @@
 #include <mm/types.h>
 
 #define SUMMARY_LEVELS 6 /* 2^36 members */
-#define SUMMARY_NONE UINT64_MAX
+#define SUMMARY_NONE   UINT64_MAX
 
 struct summary_shape {
     uint32_t depth;                      /* levels in use */

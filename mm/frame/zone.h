@@ -30,6 +30,7 @@
 #include "summary.h"
 
 #define GROUP_CHUNKS UINT64_C(64)
+#define GROUP_ORDER  (CHUNK_SHIFT + 6)
 #define GROUP_FRAMES (GROUP_CHUNKS * CHUNK_FRAMES)
 
 enum chunk_state {
@@ -48,16 +49,16 @@ struct chunk {
 
 _Static_assert(sizeof(struct chunk) == 4, "one compare-and-swap covers it");
 
-/* Chunk class = occupancy × CHUNK_SHIFT + order; occupancy 0 has the fewest free frames. */
-#define OCCUPANCIES 4
+/* Chunk index = occupancy × CHUNK_SHIFT + order; occupancy 0 has the fewest free frames. */
+#define OCCUPANCIES   4
 #define CHUNK_CLASSES (OCCUPANCIES * CHUNK_SHIFT)
 #define GROUP_CLASSES 7 /* orders 9 … 15 */
 
 _Static_assert(CHUNK_CLASSES <= WORD_BITS, "one word says which have members");
 
 struct span {
-    uint64_t group;  /* number of the first group, as addresses count */
-    uint32_t dense;  /* as the zone counts */
+    uint64_t group; /* number of the first group, as addresses count */
+    uint32_t dense; /* as the zone counts */
     uint32_t groups;
 };
 
@@ -80,9 +81,9 @@ struct zone {
     spinlock_t lock; /* covers all that follows, and what it points to */
     struct row *row;
     struct chunk *chunk;
-    uint64_t *chunk_set; /* CHUNK_CLASSES sets of slots */
-    uint64_t *group_set; /* GROUP_CLASSES sets of groups */
-    uint64_t *whole;     /* a word per group */
+    uint64_t *chunk_set;    /* CHUNK_CLASSES sets of slots */
+    uint64_t *group_set;    /* GROUP_CLASSES sets of groups */
+    uint64_t *whole;        /* a word per group */
     uint64_t chunk_classes; /* which sets have members */
     uint64_t group_classes;
 
@@ -107,14 +108,14 @@ static inline uint64_t stat_get(const _Atomic uint64_t *stat)
     return atomic_load_explicit(stat, memory_order_relaxed);
 }
 
-static inline uint64_t *chunk_set(const struct zone *zone, unsigned class)
+static inline uint64_t *chunk_set(const struct zone *zone, unsigned index)
 {
-    return zone->chunk_set + class * summary_words(&zone->chunk_shape);
+    return zone->chunk_set + index * summary_words(&zone->chunk_shape);
 }
 
-static inline uint64_t *group_set(const struct zone *zone, unsigned class)
+static inline uint64_t *group_set(const struct zone *zone, unsigned index)
 {
-    return zone->group_set + class * summary_words(&zone->group_shape);
+    return zone->group_set + index * summary_words(&zone->group_shape);
 }
 
 static inline unsigned chunk_class(struct chunk chunk)
@@ -185,14 +186,14 @@ frame_state_t zone_query(struct zone *zone, uint64_t frame);
 /* Whether [first, first + count) are managed frames of one zone. */
 bool managed_contains(uint64_t first, uint64_t count);
 
-/* Enters [start, end) as managed. ERR_INVALID: not all of it is RAM of some zone. ERR_BUSY: a part is managed.
- * ERR_FULL: no room. Nothing was changed then. */
+/* Enters [start, end) as managed. ERR_INVALID: not all of it is RAM of some zone. ERR_BUSY: a part is
+ * managed. ERR_FULL: no room. Nothing was changed then. */
 MUST_CHECK status_t managed_add(uint64_t start, uint64_t end);
 
 /* The first part of [start, end) that lies in one zone; false if `start` is in none. */
 bool ram_piece(uint64_t start, uint64_t end, struct frame_range *piece);
 
-/* Appends to a sorted table, merging with the last entry where they adjoin. The caller knows there is room. */
+/* Appends to a sorted table, merging with the last entry where they adjoin. The caller knows of room. */
 void range_append(struct frame_range *table, uint32_t *count, struct frame_range range);
 
 /* ---- check.c ------------------------------------------------------------------------------------------- */
@@ -210,7 +211,7 @@ struct frame_system {
     struct zone *zone;
     uint32_t zone_count;
     uint16_t zone_of[TOPO_MAX_NODES][ZONE_KINDS]; /* index or ZONE_NONE */
-    struct frame_range *ram; /* all RAM of all zones, managed or held back */
+    struct frame_range *ram;                      /* all RAM of all zones, managed or held back */
     uint32_t ram_count;
     uint64_t metadata_bytes;
 

@@ -25,9 +25,9 @@ _Static_assert(sizeof(entry_t) * PT_ENTRIES == FRAME_SIZE, "a table fills a fram
 struct cursor {
     const struct pt *pt;
     entry_t *entry;
-    pte_t value;      /* of the entry, when it was reached */
+    pte_t value; /* of the entry, when it was reached */
     unsigned level;
-    vaddr_t start;    /* of what the entry translates */
+    vaddr_t start;                /* of what the entry translates */
     paddr_t table[PT_MAX_LEVELS]; /* the tables on the way, by level */
 };
 
@@ -184,8 +184,9 @@ status_t pt_init(struct pt *pt, unsigned levels, unsigned max_leaf, struct pt_fr
     if (status != OK)
         return status;
     port_page_zero(port_phys_to_virt(root));
-    *pt = (struct pt){.root = root, .levels = (uint8_t)levels, .max_leaf = (uint8_t)max_leaf, .tables = 1,
-                      .frames = frames};
+    *pt = (struct pt){.root = root, .tables = 1, .frames = frames};
+    pt->levels = (uint8_t)levels;
+    pt->max_leaf = (uint8_t)max_leaf;
     return OK;
 }
 
@@ -252,8 +253,8 @@ status_t pt_map(struct pt *pt, vaddr_t va, paddr_t pa, uint64_t size, unsigned p
     paddr_t spare;
     status_t status;
 
-    if (!range_valid(pt, va, size) || !is_aligned(pa.v, FRAME_SIZE) || size > pa_end || pa.v > pa_end - size ||
-        (prot & ~(unsigned)PROT_ALL) != 0 || type > MEMTYPE_UNCACHED)
+    if (!range_valid(pt, va, size) || !is_aligned(pa.v, FRAME_SIZE) || size > pa_end ||
+        pa.v > pa_end - size || (prot & ~(unsigned)PROT_ALL) != 0 || type > MEMTYPE_UNCACHED)
         return ERR_INVALID;
     status = plan(pt, va, last, offset, &tables);
     if (status == OK)
@@ -362,15 +363,17 @@ status_t pt_unmap(struct pt *pt, vaddr_t va, uint64_t size)
  * them meanwhile. It can do so twice, hence at most three rounds. */
 static void change_rights(struct cursor *cursor, unsigned prot)
 {
+    unsigned level = cursor->level;
     pte_t old = cursor->value, new;
 
     do {
-        new = pte_make_leaf(pte_paddr(old, cursor->level), cursor->level, prot, pte_memtype(old, cursor->level));
+        new = pte_make_leaf(pte_paddr(old, level), level, prot, pte_memtype(old, level));
         new = pte_set_ad(pte_clear_ad(new, PTE_ACCESSED | PTE_DIRTY), pte_ad(old));
-    } while (!atomic_compare_exchange_strong_explicit(cursor->entry, &old, pte_needs_break(old, new) ? 0 : new,
+    } while (!atomic_compare_exchange_strong_explicit(cursor->entry, &old,
+                                                      pte_needs_break(old, new) ? 0 : new,
                                                       memory_order_acq_rel, memory_order_acquire));
     if (pte_needs_break(old, new)) {
-        flush_entries(cursor->start, cursor->start, cursor->level);
+        flush_entries(cursor->start, cursor->start, level);
         store(cursor->entry, new);
     }
 }
@@ -454,7 +457,7 @@ static const char *check_table(const struct pt *pt, paddr_t table, unsigned leve
         if (pte_is_table(value, level))
             broken = check_table(pt, pte_paddr(value, level), level - 1, tables);
         else if (pte_present(value) ? level > pt->max_leaf : value != 0)
-            broken = pte_present(value) ? "a leaf is larger than the MMU takes" : "an absent entry is not zero";
+            broken = pte_present(value) ? "a leaf is too large for this MMU" : "an absent entry is not zero";
     }
     return broken;
 }

@@ -98,13 +98,13 @@ def seed_image():
     """A control byte, then memory from 0x1000 on: RSDP, XSDT at 0x1040, tables."""
     addresses, body = [], b""
     for data in tables():
-        addresses.append(0x1080 + len(body))
+        addresses.append(0x1090 + len(body))
         body += data + bytes(-len(data) % 16)
     xsdt = table(b"XSDT", struct.pack(f"<{len(addresses) - 1}Q", *addresses[1:]))
     rsdp = bytearray(b"RSD PTR \0QUIRE \2" + struct.pack("<IIQ4x", 0, 36, 0x1040))
     rsdp[8] = -sum(rsdp[:20]) & 0xFF
     rsdp[32] = -sum(rsdp) & 0xFF
-    return b"\x80" + bytes(rsdp) + bytes(0x40 - len(rsdp)) + xsdt + bytes(0x40 - len(xsdt)) + body
+    return b"\x80" + bytes(rsdp) + bytes(0x40 - len(rsdp)) + xsdt + bytes(0x50 - len(xsdt)) + body
 
 
 def seed_e820():
@@ -121,9 +121,8 @@ def seed_efi():
 
 def main():
     directory = pathlib.Path(sys.argv[1])
-    for name, seed in {"fdt": seed_fdt, "acpi": seed_acpi, "image": seed_image, "e820": seed_e820,
-                       "efi": seed_efi}.items():
-        (directory / f"seed.{name}").write_bytes(seed())
+    for seed in (seed_fdt, seed_acpi, seed_image, seed_e820, seed_efi):
+        (directory / seed.__name__.replace("_", ".")).write_bytes(seed())
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@
 /* The border between DMA32 and Normal lies inside. */
 #define HOST_PHYS_BASE (GIB(4) - MIB(64))
 #define HOST_PHYS_SIZE MIB(256)
-#define HOST_CPUS 4
+#define HOST_CPUS      4
 
 extern uint8_t *host_arena; /* HOST_PHYS_SIZE bytes once host_memory_init has run */
 void host_memory_init(void);

@@ -31,8 +31,11 @@ static void describe_nodes(void)
                 {4, GIB(4) + MIB(112)},
                 {9, HOST_PHYS_BASE + HOST_PHYS_SIZE},
                 {12, HOST_PHYS_BASE + HOST_PHYS_SIZE}};
-    static const uint8_t distance[5][5] = {
-        {10, 30, 20, 40, 15}, {20, 10, 20, 25, 20}, {21, 17, 10, 16, 20}, {40, 30, 20, 10, 20}, {20, 20, 20, 15, 10}};
+    static const uint8_t distance[5][5] = {{10, 30, 20, 40, 15},
+                                           {20, 10, 20, 25, 20},
+                                           {21, 17, 10, 16, 20},
+                                           {40, 30, 20, 10, 20},
+                                           {20, 20, 20, 15, 10}};
     uint64_t start = HOST_PHYS_BASE;
 
     topo_init(&topo);

@@ -19,8 +19,8 @@ void (*host_tlb_observer)(vaddr_t start, uint64_t size);
 
 void host_memory_init(void)
 {
-    host_arena = mmap(NULL, HOST_PHYS_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
-                      -1, 0);
+    host_arena = mmap(NULL, HOST_PHYS_SIZE, PROT_READ | PROT_WRITE,
+                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (host_arena == MAP_FAILED)
         port_panic("no memory for the arena");
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * The fake of mm/port.h. It is stricter than a machine: an address outside the arena, or interrupt states that
- * are not restored innermost first, end the run.
+ * The fake of mm/port.h. It is stricter than a machine: an address outside the arena, or interrupt states
+ * that are not restored innermost first, end the run.
  */
 #ifndef PORT_IMPL_H
 #define PORT_IMPL_H
@@ -54,8 +54,6 @@ static inline void port_page_zero(void *page)
     memset(page, 0, FRAME_SIZE);
 }
 
-static inline void port_pte_sync(void)
-{
-}
+static inline void port_pte_sync(void) {}
 
 #endif

@@ -151,7 +151,8 @@ static void try_free(uint64_t *seed)
 
     if (pick >> 62 == 0)
         count *= 50;
-    while (pick >> 61 != 0 && count > 1 && (first + count > FRAMES || memchr(state + first, FREE, count) != NULL))
+    while (pick >> 61 != 0 && count > 1 &&
+           (first + count > FRAMES || memchr(state + first, FREE, count) != NULL))
         count /= 2;
     for (uint64_t i = first; i < first + count; i++) {
         if (i >= FRAMES || state[i] == ABSENT || zone_at[i] != zone_at[first])
@@ -232,9 +233,9 @@ TEST(layout, differential)
 
 /* ---- Runs of many chunks ------------------------------------------------------------------------------- */
 
-#define FIRST_CHUNK 37u
-#define CHUNKS 300u
-#define RUNS_MAX 64
+#define FIRST_CHUNK  37u
+#define CHUNKS       300u
+#define RUNS_MAX     64
 #define CHUNK_ROUNDS 20000u
 
 /* Of each chunk, how many frames from its first on are free; what lies behind them is taken for good. */
@@ -275,7 +276,8 @@ static bool some_run_could(const struct frame_request *request)
 static void take_run(uint64_t *seed, unsigned index)
 {
     uint64_t pick = test_random(seed);
-    struct frame_request request = {.count = CHUNK_FRAMES * (1 + (pick & 15)), .align = 1, .zone = ZONE_NORMAL};
+    struct frame_request request = {
+        .count = CHUNK_FRAMES * (1 + (pick & 15)), .align = 1, .zone = ZONE_NORMAL};
     unsigned chunk, tail;
     status_t status;
     pfn_t first;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * The frame allocator on machines that nobody has at hand: holes, borders in awkward places, 64 nodes, 16 TiB.
+ * The frame allocator on machines that nobody has at hand: holes, borders in awkward places, 64 nodes, 16
+ * TiB.
  */
 #include <stdlib.h>
 
@@ -8,7 +9,8 @@
 #include "quire_test.h"
 
 static const struct zone_limits no_limits = {.direct_end = UINT64_MAX};
-static const struct zone_limits pc_limits = {.dma_end = MIB(16), .dma32_end = GIB(4), .direct_end = UINT64_MAX};
+static const struct zone_limits pc_limits = {
+    .dma_end = MIB(16), .dma32_end = GIB(4), .direct_end = UINT64_MAX};
 
 static struct frame_request request_for(uint64_t count)
 {
@@ -233,31 +235,47 @@ TEST(layout, odd_run_in_a_checkerboard)
     layout_end();
 }
 
-TEST(layout, late_memory)
+/* Two nodes, memory held back over the DMA border and the node border, and one chunk held back as a whole. */
+static status_t start_with_late_memory(void)
+{
+    layout_begin(2);
+    layout_ram(0, MIB(8), MIB(20));
+    layout_ram(1, MIB(20), MIB(64));
+    layout_part(MIB(15), MIB(22), MEM_BOOT_RECLAIM);
+    layout_part(MIB(32), MIB(34), MEM_MODULE);
+    layout_part(MIB(40), MIB(42), MEM_RESERVED);
+    return layout_start(&pc_limits);
+}
+
+TEST(layout, late_memory_is_refused)
 {
     const uint64_t base = MIB(32) / FRAME_SIZE;
     uint64_t managed;
     unsigned zone = 9;
 
-    layout_begin(2);
-    layout_ram(0, MIB(8), MIB(20));
-    layout_ram(1, MIB(20), MIB(64));
-    layout_part(MIB(15), MIB(22), MEM_BOOT_RECLAIM); /* over the DMA border and the node border */
-    layout_part(MIB(32), MIB(34), MEM_MODULE);
-    layout_part(MIB(40), MIB(42), MEM_RESERVED);
-    CHECK_EQ(layout_start(&pc_limits), OK);
+    CHECK_EQ(start_with_late_memory(), OK);
     managed = frame_managed();
     CHECK_EQ(managed, layout_usable_frames());
     CHECK_EQ(frame_query(pfn(base), &zone), FRAME_UNMANAGED);
     CHECK_EQ(frame_free(pfn(base), 1), ERR_INVALID);
-
     CHECK_EQ(frame_release(pfn(base), 0), ERR_INVALID);
-    CHECK_EQ(frame_release(pfn(base - 1), 2), ERR_BUSY);              /* the first is managed */
+    CHECK_EQ(frame_release(pfn(base - 1), 2), ERR_BUSY);                /* the first is managed */
     CHECK_EQ(frame_release(pfn(MIB(40) / FRAME_SIZE), 1), ERR_INVALID); /* not ours */
     CHECK_EQ(frame_release(pfn(MIB(63) / FRAME_SIZE), 512), ERR_INVALID);
     CHECK_EQ(frame_release(pfn(UINT64_MAX), 2), ERR_INVALID);
     CHECK_EQ(frame_managed(), managed);
+    CHECK(frame_check() == NULL);
+    layout_end();
+}
 
+TEST(layout, late_memory_in_parts)
+{
+    const uint64_t base = MIB(32) / FRAME_SIZE;
+    uint64_t managed;
+    unsigned zone;
+
+    CHECK_EQ(start_with_late_memory(), OK);
+    managed = frame_managed();
     /* A chunk in three parts, the last making it whole. */
     CHECK_EQ(frame_release(pfn(base + 100), 7), OK);
     CHECK_EQ(frame_query(pfn(base + 100), &zone), FRAME_FREE);
@@ -271,7 +289,6 @@ TEST(layout, late_memory)
     CHECK_EQ(frame_release(pfn(base + 107), 405), OK);
     CHECK_EQ(frame_managed(), managed + 512);
     CHECK(frame_check() == NULL);
-
     /* Over two borders at once. */
     CHECK_EQ(frame_release(pfn(MIB(15) / FRAME_SIZE), MIB(7) / FRAME_SIZE), OK);
     CHECK_EQ(frame_managed(), managed + 512 + MIB(7) / FRAME_SIZE);

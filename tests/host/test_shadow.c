@@ -2,8 +2,8 @@
  *
  * A TLB in software, as greedy as hardware may be: after every operation it holds all translations and all
  * tables that it came through. Only flushes make it forget; a table only one that covers all it translates.
- * What must never happen: a table is given back while it is held; a translation held afterwards differs from the
- * tables; a leaf that must be broken first is replaced at once.
+ * What must never happen: a table is given back while it is held; a translation held afterwards differs from
+ * the tables; a leaf that must be broken first is replaced at once.
  */
 #include <mm/frame.h>
 #include <mm/port.h>
@@ -13,8 +13,8 @@
 #include "quire_test.h"
 
 #define SHADOW_MAX 4096
-#define PAGES 1536u
-#define BASE (GIB(1) - MIB(2))
+#define PAGES      1536u
+#define BASE       (GIB(1) - MIB(2))
 
 struct translation {
     struct pt_leaf leaf;
@@ -50,8 +50,9 @@ static bool walk(vaddr_t va, struct translation *translation)
         if (!pte_present(entry))
             return false;
         if (!pte_is_table(entry, level)) {
-            translation->leaf = (struct pt_leaf){align_down(va, pt_level_size(level)), pte_paddr(entry, level),
-                                                 (uint8_t)level, pte_prot(entry, level), pte_memtype(entry, level)};
+            translation->leaf =
+                (struct pt_leaf){align_down(va, pt_level_size(level)), pte_paddr(entry, level),
+                                 (uint8_t)level, pte_prot(entry, level), pte_memtype(entry, level)};
             return true;
         }
         table = pte_paddr(entry, level);
@@ -161,8 +162,8 @@ static void random_operation(uint64_t *seed)
         at = at / 512 * 512, count = 512;
     count = min_u64(count, PAGES - at);
     if (pick >> 50 & 1)
-        (void)!pt_map(&space, BASE + at * FRAME_SIZE, paddr(GIB(2) + at * FRAME_SIZE), count * FRAME_SIZE, prot,
-                      MEMTYPE_NORMAL);
+        (void)!pt_map(&space, BASE + at * FRAME_SIZE, paddr(GIB(2) + at * FRAME_SIZE), count * FRAME_SIZE,
+                      prot, MEMTYPE_NORMAL);
     else if (pick >> 51 & 1)
         (void)!pt_protect(&space, BASE + at * FRAME_SIZE, count * FRAME_SIZE, prot);
     else
@@ -215,7 +216,8 @@ TEST(pt, shadow_tlb_of_the_first_table)
     CHECK_EQ(frame_free(pfn_of(space.root), 1), OK);
 }
 
-/* Rights to and from every combination on one page: the only flush that may meet a changed entry is the last. */
+/* Rights to and from every combination on one page: the only flush that may meet a changed entry is the last.
+ */
 TEST(pt, break_before_make)
 {
     const unsigned all = 32;

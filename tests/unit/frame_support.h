@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * What the frame tests share. They run against the live allocator of whatever machine is there, so they ask it
- * first and leave it as it was. Allocated runs are kept in a chain inside their own first frames.
+ * What the frame tests share. They run against the live allocator of whatever machine is there, so they ask
+ * it first and leave it as it was. Allocated runs are kept in a chain inside their own first frames.
  */
 #ifndef FRAME_SUPPORT_H
 #define FRAME_SUPPORT_H
@@ -18,7 +18,8 @@
 #endif
 
 /* Directly mapped frames from any node. */
-#define ANY_FRAMES(count_) ((struct frame_request){.count = (count_), .node = FRAME_NODE_ANY, .zone = ZONE_NORMAL})
+#define ANY_FRAMES(count_)                                                                                   \
+    ((struct frame_request){.count = (count_), .node = FRAME_NODE_ANY, .zone = ZONE_NORMAL})
 
 /* Lies at the start of each chained run. */
 struct link {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Runs the tests that the linker gathered in section quire_tests. Output is KTAP: a plan, then one line per test;
- * why a test failed stands in a comment line before its result.
+ * Runs the tests that the linker gathered in section quire_tests. Output is KTAP: a plan, then one line per
+ * test; why a test failed stands in a comment line before its result.
  */
 #include <stdarg.h>
 #include <stdio.h>

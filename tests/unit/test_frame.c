@@ -382,7 +382,12 @@ TEST(frame, invalid_requests)
         {.count = 1, .node = FRAME_NODE_ANY, .zone = ZONE_KINDS},
         {.count = 1, .node = FRAME_NODE_ANY, .zone = ZONE_NORMAL, .flags = FRAME_FLAGS_ALL + 1},
         {.count = 1, .align = 4, .at = {5}, .flags = FRAME_AT, .node = FRAME_NODE_ANY, .zone = ZONE_NORMAL},
-        {.count = 4, .boundary = 4, .at = {6}, .flags = FRAME_AT, .node = FRAME_NODE_ANY, .zone = ZONE_NORMAL},
+        {.count = 4,
+         .boundary = 4,
+         .at = {6},
+         .flags = FRAME_AT,
+         .node = FRAME_NODE_ANY,
+         .zone = ZONE_NORMAL},
         {.count = 1, .at = {UINT64_MAX}, .flags = FRAME_AT, .node = FRAME_NODE_ANY, .zone = ZONE_NORMAL},
     };
 

@@ -93,7 +93,8 @@ static void storm_body(void *context, unsigned index)
 
     for (unsigned i = 0; i < ROUNDS(400, 80000) / test_cpus(); i++) {
         uint64_t pick = test_random(&seed);
-        struct frame_request request = ANY_FRAMES(pick % 64 != 0 ? 1 + pick / 64 % 40 : 500 + pick / 64 % 600);
+        struct frame_request request =
+            ANY_FRAMES(pick % 64 != 0 ? 1 + pick / 64 % 40 : 500 + pick / 64 % 600);
         struct chain chain = {0};
         struct link *other;
         pfn_t first;

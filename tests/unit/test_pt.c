@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Page-table entries and the walker, on tables that no MMU looks at. Table frames come from the live allocator,
- * through a purse that counts them and can run dry.
+ * Page-table entries and the walker, on tables that no MMU looks at. Table frames come from the live
+ * allocator, through a purse that counts them and can run dry.
  */
 #include <string.h>
 
@@ -367,7 +367,8 @@ TEST(pt, protect)
 
     CHECK(space_begin(&pt, &purse, 3, 2));
     CHECK_EQ(pt_map(&pt, MIB(2) - FRAME_SIZE, paddr(MIB(4) - FRAME_SIZE), MIB(2) + 2 * FRAME_SIZE, PROT_WRITE,
-                    MEMTYPE_UNCACHED), OK);
+                    MEMTYPE_UNCACHED),
+             OK);
     for (unsigned prot = 0; prot < ALL_PROTS; prot++) {
         CHECK_EQ(pt_protect(&pt, MIB(2) - FRAME_SIZE, MIB(2) + FRAME_SIZE, prot), OK);
         CHECK_EQ(pt_lookup(&pt, MIB(2) - 1, &leaf), OK);
@@ -450,19 +451,20 @@ TEST(pt, visit_bounds_and_stop)
 /* ---- Random sequences against an array of pages -------------------------------------------------------- */
 
 #define WINDOW_PAGES 2048u
-#define WINDOW (GIB(1) - MIB(4)) /* tables of two levels end in its middle */
+#define WINDOW       (GIB(1) - MIB(4)) /* tables of two levels end in its middle */
 
 struct page {
     uint64_t target; /* 0: not mapped */
     unsigned prot;
-    bool starts;     /* a leaf starts here */
+    bool starts; /* a leaf starts here */
 };
 
 static struct page page[WINDOW_PAGES];
 
 static status_t model_status(unsigned at, unsigned count)
 {
-    bool cut = !page[at].starts || (at + count < WINDOW_PAGES && page[at + count].target != 0 && !page[at + count].starts);
+    bool cut = !page[at].starts ||
+               (at + count < WINDOW_PAGES && page[at + count].target != 0 && !page[at + count].starts);
 
     for (unsigned i = at; i < at + count; i++) {
         if (page[i].target == 0)
@@ -512,7 +514,8 @@ static bool model_agrees(const struct pt *pt)
 static bool random_operation(struct pt *pt, uint64_t *seed)
 {
     uint64_t pick = test_random(seed), offset = pick >> 40 & 1 ? 0 : (pick >> 41 & 7) * FRAME_SIZE;
-    unsigned at = (unsigned)(pick % WINDOW_PAGES), count = 1 + (unsigned)(pick >> 16 & (pick >> 60 ? 15 : 1023));
+    unsigned at = (unsigned)(pick % WINDOW_PAGES),
+             count = 1 + (unsigned)(pick >> 16 & (pick >> 60 ? 15 : 1023));
     unsigned prot = (unsigned)(pick >> 32) % ALL_PROTS;
     vaddr_t va;
     status_t expected;
@@ -525,7 +528,8 @@ static bool random_operation(struct pt *pt, uint64_t *seed)
         expected = model_empty(at, count) ? OK : ERR_EXISTS;
         if (expected == OK)
             model_map(at, count, va + GIB(1) + offset, prot);
-        return pt_map(pt, va, paddr(va + GIB(1) + offset), count * FRAME_SIZE, prot, MEMTYPE_NORMAL) == expected;
+        return pt_map(pt, va, paddr(va + GIB(1) + offset), count * FRAME_SIZE, prot, MEMTYPE_NORMAL) ==
+               expected;
     }
     expected = model_status(at, count);
     for (unsigned i = at; expected == OK && i < at + count; i++) {

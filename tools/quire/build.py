@@ -107,5 +107,13 @@ def hosted(*targets):
     return build("host", ["-Db_sanitize=address,undefined"], targets=targets)
 
 
+def fuzzers():
+    """The libFuzzer targets, and all else of the hosted build by clang."""
+    packages.ensure((*packages.BUILD, "clang", "libfuzzer"))
+    native = places.ROOT / "cross/clang-host.ini"
+    arguments = ["--native-file", str(native), "-Dfuzz=true", "-Db_sanitize=address,undefined", "-Db_lundef=false"]
+    return build("fuzz", arguments, [native])
+
+
 def inspect():
     return hosted(INSPECT) / INSPECT

@@ -3,6 +3,8 @@
 import concurrent.futures
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
 import time
@@ -20,6 +22,7 @@ from report import Report, Result
 
 IMAGE_MAX = 512 << 10
 TAIL = 25
+FUZZ_SECONDS = 5
 
 
 def boxes():
@@ -80,6 +83,41 @@ def suite_host(report, options):
         report.add(host_result(entry))
     if not entries:
         report.check("host", "meson test", tail(log.read_text()) + [f"status {done.returncode}"])
+
+
+# ---- fuzz ------------------------------------------------------------------------------------------------
+
+def run_fuzzer(report, program, seeds):
+    """Lets one target run for a moment from what earlier runs found: this proves that it works, and finds what is easy."""
+    corpus = places.BUILD / "fuzz-corpus" / program.name
+    corpus.mkdir(parents=True, exist_ok=True)
+    log = places.log_file(program.name)
+    report.begin(program.name)
+    start = time.monotonic()
+    with open(log, "w") as output:
+        done = subprocess.run([program, f"-max_total_time={FUZZ_SECONDS}", "-timeout=10", "-max_len=65536",
+                               f"-artifact_prefix={places.LOG}/{program.name}-", corpus, *seeds],
+                              stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT)
+    report.end(program.name)
+    text = log.read_text(errors="replace")
+    runs = re.search(r"Done (\d+) runs", text)
+    wrong = [] if done.returncode == 0 and runs else [*tail(text), f"status {done.returncode}; {places.shown(log)}"]
+    report.check("fuzz", program.name, wrong, time.monotonic() - start, f"{runs[1]} inputs" if runs else "")
+
+
+def suite_fuzz(report, options):
+    directory = build.fuzzers() / "tests/fuzz"
+    seeds = places.BUILD / "fuzz-corpus/seeds"
+    seeds.mkdir(parents=True, exist_ok=True)
+    for seed in directory.glob("seed.*"):
+        shutil.copy(seed, seeds)
+    with concurrent.futures.ThreadPoolExecutor(boxes()) as pool:
+        runs = [pool.submit(run_fuzzer, report, program, [seeds])
+                for program in sorted(directory.glob("fuzz-*")) if program.is_file() and os.access(program, os.X_OK)]
+        for run in runs:
+            run.result()
+    if not runs:
+        report.check("fuzz", "targets", ["there are none"])
 
 
 # ---- pytest ----------------------------------------------------------------------------------------------
@@ -203,8 +241,8 @@ def suite_boot(report, options):
 
 # ---- all -------------------------------------------------------------------------------------------------
 
-SUITES = {"lint": suite_lint, "host": suite_host, "corpus": suite_corpus, "cli": suite_cli, "build": suite_build,
-          "boot": suite_boot}
+SUITES = {"lint": suite_lint, "host": suite_host, "fuzz": suite_fuzz, "corpus": suite_corpus, "cli": suite_cli,
+          "build": suite_build, "boot": suite_boot}
 
 
 def test(options):
@@ -227,6 +265,7 @@ TEST = Command(
              Option("--json", None, "the results as JSON on standard output, progress on standard error")),
     text="lint    rules that compilers do not check\n"
          "host    unit tests on this machine, under sanitizers\n"
+         "fuzz    the readers of firmware tables, a moment each under libFuzzer\n"
          "corpus  inspect, against facts about real machines' firmware\n"
          "cli     this command and the tools\n"
          "build   debug, release and clang builds, and their size\n"

@@ -2,10 +2,10 @@
  *
  * Physical frames: node → zone → hybrid allocator.
  *
- * Requests of fewer than CHUNK_FRAMES frames come from bitmaps of 512-frame chunks; larger ones from the buddy
- * above, which owns whole chunks (orders 9 … 20, that is 2 MiB … 4 GiB; order 18 is 1 GiB). Chunks move both
- * ways. Lengths are exact: 513 frames cost 513. Runs of fewer than 512 frames do not cross a chunk border, longer
- * ones start at one (requests for given frames excepted).
+ * Requests of fewer than CHUNK_FRAMES frames come from bitmaps of 512-frame chunks; larger ones from the
+ * buddy above, which owns whole chunks (orders 9 … 20, that is 2 MiB … 4 GiB; order 18 is 1 GiB). Chunks move
+ * both ways. Lengths are exact: 513 frames cost 513. Runs of fewer than 512 frames do not cross a chunk border,
+ * longer ones start at one (requests for given frames excepted).
  *
  * All metadata lies in memory that the caller provides (frame_metadata_size), so nothing here allocates from
  * itself. Statistics hold from the first moment: free + used = managed, per zone.

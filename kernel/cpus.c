@@ -81,14 +81,10 @@ void port_tlb_flush(vaddr_t start, uint64_t size)
     }
     flush.start = start;
     flush.size = size;
-    unsigned others = 0;
-    for (unsigned i = 0; i < cpus_described; i++)
-        others += cpus[i] != self && is_online(cpus[i]);
-    atomic_store_explicit(&flush.waiting, others, memory_order_relaxed);
-    for (unsigned i = 0, left = others; i < cpus_described && left > 0; i++) {
+    for (unsigned i = 0; i < cpus_described; i++) {
         if (cpus[i] != self && is_online(cpus[i])) {
+            atomic_fetch_add_explicit(&flush.waiting, 1, memory_order_relaxed);
             request(cpus[i], IPI_FLUSH);
-            left--;
         }
     }
     while (atomic_load_explicit(&flush.waiting, memory_order_acquire) != 0)

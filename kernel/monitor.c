@@ -13,6 +13,7 @@
 
 #define PROMPT "quire> "
 #define POLL_NS UINT64_C(10000000)
+#define SEQUENCE_NS UINT64_C(100000000)
 #define HISTORY 16
 
 enum key {
@@ -50,14 +51,13 @@ static int wait_byte(void)
     return byte;
 }
 
-/* A byte that follows without delay, as in an escape sequence; -1 if none does. */
+/* The next byte of an escape sequence; -1 if none follows soon: it was the key itself. */
 static int next_byte(void)
 {
-    int byte = console_poll();
-    for (int tries = 0; byte < 0 && tries < 3; tries++) {
+    uint64_t deadline = hal_time_ns() + SEQUENCE_NS;
+    int byte;
+    while ((byte = console_poll()) < 0 && hal_time_ns() < deadline)
         cpu_sleep(POLL_NS);
-        byte = console_poll();
-    }
     return byte;
 }
 

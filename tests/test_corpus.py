@@ -34,7 +34,7 @@ def inspect(*arguments):
 
 def machine(*arguments):
     result = inspect(*arguments)
-    assert result.returncode == 0, result.stderr
+    assert result.returncode == 0 and result.stderr == "", result.stderr
     return json.loads(result.stdout)
 
 
@@ -323,6 +323,16 @@ def test_numa(path):
     assert sum(node["bytes"] for node in found["nodes"]) == facts.number("total_kb") * 1024
     memory_only = [str(node["id"]) for node in found["nodes"] if node["memory_only"]]
     assert (memory_only or ["-"]) == facts.all("memory_only_nodes")[0]
+
+
+@pytest.mark.parametrize("folder", ["dtb/arm64", "dtb/riscv64", "dtb/qemu", "e820", "efi", "numa"])
+def test_text_fits_a_terminal(folder):
+    paths = [path for path in (CORPUS / folder).glob("*") if path.suffix in (".dtb", ".map", ".topo")]
+    if not paths:
+        pytest.skip(f"no corpus at {CORPUS} (QUIRE_CORPUS names one)")
+    for path in paths:
+        result = subprocess.run([INSPECT, path], capture_output=True, text=True, timeout=SECONDS, check=True)
+        assert max(map(len, result.stdout.splitlines()[1:])) <= 100, path
 
 
 # ---- Hostile inputs ----------------------------------------------------------------------------------------

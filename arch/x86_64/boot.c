@@ -67,16 +67,14 @@ static status_t read_memmap(const struct start_info *start, struct boot_info *in
     return OK;
 }
 
-/* Modules beyond those that fit, or that cannot be true, are left out: nobody will look at them. */
+/* Only as many as there is room for are looked at; what cannot be true is left out. */
 static status_t read_modules(const struct start_info *start, struct boot_info *info)
 {
-    for (uint32_t i = 0; i < start->module_count; i++) {
+    if (start->module_count > BOOT_MODULES_MAX)
+        kprintf("warning: %u modules, of which %u are looked at\n", start->module_count, BOOT_MODULES_MAX);
+    for (uint32_t i = 0; i < start->module_count && i < BOOT_MODULES_MAX; i++) {
         struct module_entry entry;
         uint64_t end;
-        if (info->module_count == BOOT_MODULES_MAX) {
-            kprintf("warning: %u modules, of which %u are used\n", start->module_count, BOOT_MODULES_MAX);
-            return OK;
-        }
         if (!read_phys(&entry, start->modules + i * sizeof(entry), sizeof(entry))) {
             kprintf("boot: list of modules at %#llx cannot be read\n", (ull)start->modules);
             return ERR_CORRUPT;

@@ -5,7 +5,6 @@
  * at once.
  */
 #include <arch/hal.h>
-#include <kernel/address_space.h>
 #include <kernel/console.h>
 #include <kernel/early.h>
 

@@ -10,7 +10,7 @@
 #include <string.h>
 
 #define INPUT_MAX (1u << 20)
-#define MUTATIONS 400
+#define MUTATIONS 4000
 
 static uint64_t next_random(uint64_t *state)
 {

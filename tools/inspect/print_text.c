@@ -92,7 +92,7 @@ static void draw(const struct memmap *map, uint64_t total)
     printf("]\n  ");
     for (unsigned i = 0; i < ARRAY_LEN(symbols); i++)
         if ((used >> i & 1) != 0)
-            printf(" %c %s  ", symbols[i].symbol, symbols[i].meaning);
+            printf("  %c %s", symbols[i].symbol, symbols[i].meaning);
     putchar('\n');
 }
 
@@ -115,7 +115,7 @@ static void print_reason(const struct subject *subject, const struct mem_region 
             continue;
         const char *name = claim_name(subject, claim);
         if (name != NULL)
-            printf("fdt %.34s", name);
+            printf("fdt %.25s", name);
         else
             printf("%s entry %u", mem_source_name(claim->source), claim->detail);
         return;
@@ -139,27 +139,30 @@ static void print_map(const struct subject *subject)
     }
 }
 
+/* Reservations that leave the place to the kernel. */
 static void print_dynamic(const struct machine *machine)
 {
-    struct size_text text;
+    struct size_text bytes, align;
+    if (machine->dynamic_count > 0)
+        printf("\n  %-28s %9s %9s  %-37s\n", "wanted, not taken away yet", "size", "aligned", "within");
     for (uint32_t i = 0; i < machine->dynamic_count; i++) {
         const struct dynamic_reservation *wish = &machine->dynamic[i];
-        printf("%s  %-34s %10s", i == 0 ? "\nWanted anywhere (not taken away above)\n" : "", wish->name,
-               size(&text, wish->size));
-        if (wish->align > 1)
-            printf(", aligned to %s", size(&text, wish->align));
+        printf("  %-28.28s %9s %9s  ", wish->name, size(&bytes, wish->size),
+               wish->align > 1 ? size(&align, wish->align) : "-");
         if (wish->range_end != 0)
-            printf(", within [%#llx, %#llx)", (ull)wish->range_start, (ull)wish->range_end);
-        printf("%s%s\n", wish->nomap ? ", not mapped" : "", wish->reusable ? ", reusable" : "");
+            printf("0x%016llx-0x%016llx", (ull)wish->range_start, (ull)wish->range_end);
+        else
+            printf("%-37s", "anywhere");
+        printf("%s\n", wish->nomap ? "  no-map" : wish->reusable ? "  reusable" : "");
     }
 }
 
 /* ---- Nodes -------------------------------------------------------------------------------------------- */
 
-/* CPU ids as runs: "0-3,8". Returns the characters written; stops before `width`. */
+/* CPU ids as runs: "0-3,8", as many as fit the line. */
 static void print_cpus(const struct topo *topo, uint16_t node)
 {
-    const int width = 60;
+    const int width = 36;
     int written = 0;
     for (uint32_t i = 0; i < topo->cpu_count; i++) {
         const struct topo_cpu *cpu = &topo->cpu[i];
@@ -201,12 +204,13 @@ static void print_distances(const struct topo *topo)
     unsigned count = topo->node_count < fit ? topo->node_count : fit;
     if (topo->node_count < 2)
         return;
-    printf("\n  %10s  %-*s  %s\n", "node", (int)(4 * count), "distances", count <= 9 ? "falls back to" : "");
+    printf("\n  %10s  %-*s%s\n", "node", count <= 9 ? (int)(4 * count) + 2 : 0, "distances",
+           count <= 9 ? "falls back to" : "");
     for (uint16_t i = 0; i < topo->node_count; i++) {
         printf("  %10u  ", topo->node[i].id);
         for (unsigned j = 0; j < count; j++)
-            printf("%3u ", topo->distance[i][j]);
-        printf("%s ", count < topo->node_count ? "..." : "");
+            printf("%s%3u", j > 0 ? " " : "", topo->distance[i][j]);
+        printf("%s", count < topo->node_count ? " ..." : count <= 9 ? "  " : "");
         for (unsigned j = 1; j < topo->node_count && count <= 9; j++)
             printf(" %u", topo->node[topo->fallback[i][j]].id);
         putchar('\n');
@@ -281,7 +285,7 @@ void print_text(const struct subject *subject)
     if (memmap_ram_bytes(map, &end) == 0)
         printf("\nMemory: none is described\n");
     else
-        printf("\nMemory: %s, of which %s are free in %llu frames (%s below 16 MiB, %s below 4 GiB)\n",
+        printf("\nMemory: %s, %s free in %llu frames (%s below 16 MiB, %s below 4 GiB)\n",
                size(&installed, memmap_ram_bytes(map, &end)),
                size(&usable, memmap_bytes(map, MEM_USABLE, UINT64_MAX)), (ull)memmap_frames(map, MEM_USABLE),
                size(&below_16m, memmap_bytes(map, MEM_USABLE, MIB(16))),

@@ -64,6 +64,9 @@ def main():
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # nobody reads our output any more: not worth a word
         return 1
+    except OSError as error:
+        ui.say(f"quire: {error.filename or 'system'}: {error.strerror}")
+        return 1
 
 
 sys.exit(main())

@@ -39,13 +39,13 @@ def debug(options):
     kernel = build.kernel(machine.isa, variant)
     port = free_port()
     output = places.log_file(f"debug-{machine.isa}")
-    line = [*emulator.bound_to_us(command(machine, kernel.boot, options.exec)), "-S", "-gdb", f"tcp:127.0.0.1:{port}",
-            "-serial", f"file:{output}", "-monitor", "none"]
+    line = [*command(machine, kernel.boot, options.exec), "-S", "-gdb",
+            f"tcp:127.0.0.1:{port}", "-serial", f"file:{output}", "-monitor", "none"]
     ui.say(f"the machine's console is {places.shown(output)}; leaving gdb ends it")
-    start = time.monotonic()
+    began = time.monotonic()
     with tempfile.TemporaryFile() as errors:
         # A session of its own: Ctrl-C in gdb must reach neither QEMU nor us.
-        process = subprocess.Popen(line, stdin=subprocess.DEVNULL, stderr=errors, start_new_session=True)
+        process = emulator.start(line, stdin=subprocess.DEVNULL, stderr=errors, start_new_session=True)
         signal.signal(signal.SIGINT, lambda number, frame: None)
         try:
             status = subprocess.run(gdb_command(kernel, port), cwd=places.ROOT).returncode
@@ -54,7 +54,7 @@ def debug(options):
             emulator.stop(process)
         if ended not in ENDS:
             errors.seek(0)
-            outcome = emulator.Outcome(f"qemu-system-{machine.isa}", ended, time.monotonic() - start, errors.read().decode(errors="replace"))
+            outcome = emulator.Outcome(line[0], ended, time.monotonic() - began, errors.read().decode(errors="replace"))
             raise ui.Problem(outcome.problem())
     return status
 

@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import termios
 import threading
 import time
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from machine import STATUS_FAILED, STATUS_OK
 from ui import Problem
 
 PROMPT = b"quire> "
+RUNNING = set()                 # every emulator that is not known to have ended
 
 
 @dataclass
@@ -117,6 +119,12 @@ def bound_to_us(command):
     return [setpriv, "--pdeathsig", "KILL", "--", *command] if setpriv else list(command)
 
 
+def start(command, **streams):
+    process = subprocess.Popen(bound_to_us(command), **streams)
+    RUNNING.add(process)
+    return process
+
+
 def stop(process):
     if process.poll() is None:
         process.terminate()
@@ -125,6 +133,13 @@ def stop(process):
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+    RUNNING.discard(process)
+
+
+def stop_all():
+    """For an end that did not wait for the threads which run machines."""
+    for process in list(RUNNING):
+        process.kill()
 
 
 def read_until_end(process, deadline, write):
@@ -144,12 +159,11 @@ def read_until_end(process, deadline, write):
 
 def run(command, write, timeout=None, typed=None):
     """Runs a machine whose output goes to write(bytes). typed: a file descriptor to type from; None: no input."""
-    start = time.monotonic()
+    began = time.monotonic()
     console = Console(write)
     with tempfile.TemporaryFile() as errors:
-        process = subprocess.Popen([*bound_to_us(command), "-serial", "stdio", "-monitor", "none"], bufsize=0,
-                                   stdin=subprocess.DEVNULL if typed is None else subprocess.PIPE,
-                                   stdout=subprocess.PIPE, stderr=errors)
+        process = start([*command, "-serial", "stdio", "-monitor", "none"], bufsize=0, stdout=subprocess.PIPE,
+                        stdin=subprocess.DEVNULL if typed is None else subprocess.PIPE, stderr=errors)
         feeder = Feeder(typed, process.stdin) if typed is not None else None
 
         def take(data):
@@ -157,9 +171,9 @@ def run(command, write, timeout=None, typed=None):
             if feeder:
                 feeder.watch(data)
         try:
-            ended = read_until_end(process, None if timeout is None else start + timeout, take)
+            ended = read_until_end(process, None if timeout is None else began + timeout, take)
             status = process.wait(None if ended else 0) if ended else None
-            seconds = time.monotonic() - start
+            seconds = time.monotonic() - began
             console.finish()
         finally:
             stop(process)
@@ -170,16 +184,15 @@ def run(command, write, timeout=None, typed=None):
 
 def run_on_terminal(command, timeout=None):
     """Gives the machine the terminal that quire was called from. Ctrl-C goes to the machine."""
-    import termios
-    start = time.monotonic()
+    began = time.monotonic()
     settings = termios.tcgetattr(0)
-    process = subprocess.Popen([*bound_to_us(command), "-serial", "mon:stdio"])
+    process = start([*command, "-serial", "mon:stdio"])
     try:
         status = process.wait(timeout)
     except subprocess.TimeoutExpired:
         status = None
     finally:
-        seconds = time.monotonic() - start
+        seconds = time.monotonic() - began
         stop(process)
         termios.tcsetattr(0, termios.TCSADRAIN, settings)
     return Outcome(command[0], status, seconds)

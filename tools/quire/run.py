@@ -65,7 +65,7 @@ def run(options):
     line = command(machine, build.kernel(machine.isa, variant).boot, options.exec)
     if options.exec is not None:
         outcome = emulator.run(line, write_output, options.timeout or EXEC_TIMEOUT)
-    elif sys.stdin.isatty() and sys.stdout.isatty():
+    elif sys.stdin.isatty():
         ui.say("Ctrl-A X ends QEMU; Ctrl-A H lists its other keys")
         outcome = emulator.run_on_terminal(line, options.timeout)
     else:
@@ -93,5 +93,5 @@ RUN = Command(
 
 INSPECT = Command(
     "inspect", "shows what the kernel would make of a machine, from its firmware's tables", inspect,
-    passes_on="[--json] [KIND:]FILE…",
+    passes_on="[--json] [--efi-desc-size N] [KIND:]FILE…",
     examples=("quire inspect board.dtb", "quire inspect --json e820:map.bin acpi:tables/"))

@@ -12,6 +12,7 @@ import xml.etree.ElementTree
 
 import boot
 import build
+import emulator
 import ktap
 import lint
 import packages
@@ -236,6 +237,7 @@ def suite_boot(report, options):
                 run.result()
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
+            emulator.stop_all()
             raise
 
 

@@ -37,7 +37,7 @@ static void print_zone(unsigned index, bool json)
     frame_zone_stats(index, &stats);
     ull start = paddr_of(info.start).v, end = paddr_of(info.end).v;
     if (json)
-        kprintf("%s{\"node\":%u,\"zone\":\"%s\",\"start\":\"%#llx\",\"end\":\"%#llx\",\"managed\":%llu,\"free\":%llu,"
+        kprintf("%s{\"node\":%u,\"zone\":\"%s\",\"start\":\"0x%llx\",\"end\":\"0x%llx\",\"managed\":%llu,\"free\":%llu,"
                 "\"largest_run\":%llu}",
                 separator(index), node_id(info.node), zone_name(info.kind), start, end, (ull)stats.managed,
                 (ull)stats.free, (ull)stats.largest_run);

@@ -11,7 +11,7 @@
 #include <kernel/early.h>
 #include <kernel/text.h>
 #include <mm/frame.h>
-#include <stdio.h>
+#include <string.h>
 
 typedef unsigned long long ull;
 
@@ -29,10 +29,10 @@ static uint32_t node_id(uint16_t node)
 
 #define BAR_WIDTH 64
 
-static char bar_symbol(mem_type_t type)
+static char bar_symbol(const struct mem_region *region)
 {
-    switch (type) {
-    case MEM_USABLE: return '.';
+    switch (region->type) {
+    case MEM_USABLE: return machine.topo.node_count > 1 ? (char)('0' + node_id(region->node) % 10) : '.';
     case MEM_KERNEL: return 'K';
     case MEM_EARLY: return 'M';
     case MEM_BOOT_RECLAIM: case MEM_ACPI_RECLAIM: case MEM_MODULE: return 'b';
@@ -55,28 +55,30 @@ static uint64_t ram_size(const struct memmap *map, const struct mem_region *regi
     return is_ram(map, region) ? region->end.v - region->start.v : 0;
 }
 
+static void draw_region(char *bar, const struct mem_region *region, uint64_t first, uint64_t last)
+{
+    bool free = region->type == MEM_USABLE;
+    for (uint64_t column = first; column <= last && column < BAR_WIDTH; column++)
+        if (!free || bar[column] == ' ')
+            bar[column] = bar_symbol(region);
+}
+
 /* RAM as one line of text, holes left out. Whatever is not free shows, however small. */
 static void print_bar(const struct memmap *map)
 {
+    char bar[BAR_WIDTH];
     uint64_t total = 0, done = 0;
     for (unsigned i = 0; i < map->region_count; i++)
         total += ram_size(map, &map->region[i]);
-    if (total == 0)
-        return;
-    char bar[BAR_WIDTH + 1];
-    for (unsigned i = 0; i < BAR_WIDTH; i++)
-        bar[i] = '.';
-    bar[BAR_WIDTH] = '\0';
+    memset(bar, ' ', sizeof(bar));
     for (unsigned i = 0; i < map->region_count; i++) {
-        const struct mem_region *region = &map->region[i];
-        uint64_t size = ram_size(map, region);
-        uint64_t first = done * BAR_WIDTH / total, last = (done + size - (size > 0)) * BAR_WIDTH / total;
-        char symbol = bar_symbol(region->type);
-        for (uint64_t column = first; size > 0 && symbol != '.' && column <= last && column < BAR_WIDTH; column++)
-            bar[column] = symbol;
+        uint64_t size = ram_size(map, &map->region[i]);
+        if (size > 0)
+            draw_region(bar, &map->region[i], done * BAR_WIDTH / total, (done + size - 1) * BAR_WIDTH / total);
         done += size;
     }
-    kprintf("  [%s]\n   . free  K kernel  M metadata  b boot data  # reserved\n", bar);
+    kprintf("  [%.*s]\n   %s  K kernel  M metadata  b boot data  # reserved\n", BAR_WIDTH, bar,
+            machine.topo.node_count > 1 ? "0-9 free, by node" : ". free");
 }
 
 static bool map_json(const struct memmap *map)
@@ -84,7 +86,7 @@ static bool map_json(const struct memmap *map)
     kprintf("{\"regions\":[");
     for (unsigned i = 0; i < map->region_count; i++) {
         const struct mem_region *region = &map->region[i];
-        kprintf("%s{\"start\":\"%#llx\",\"end\":\"%#llx\",\"type\":\"%s\",\"node\":%u}", separator(i),
+        kprintf("%s{\"start\":\"0x%llx\",\"end\":\"0x%llx\",\"type\":\"%s\",\"node\":%u}", separator(i),
                 (ull)region->start.v, (ull)region->end.v, mem_type_name(region->type), node_id(region->node));
     }
     kprintf("],\"usable_bytes\":%llu}\n", (ull)memmap_bytes(map, MEM_USABLE, UINT64_MAX));
@@ -175,7 +177,7 @@ bool command_cpus(int argc, char **argv)
         const struct percpu *cpu = cpu_get(i);
         bool online = atomic_load(&cpu->online) != 0;
         if (json)
-            kprintf("%s{\"cpu\":%u,\"id\":\"%#llx\",\"node\":%u,\"online\":%s}", separator(i), i, (ull)cpu->hw_id,
+            kprintf("%s{\"cpu\":%u,\"id\":\"0x%llx\",\"node\":%u,\"online\":%s}", separator(i), i, (ull)cpu->hw_id,
                     node_id((uint16_t)cpu->node), online ? "true" : "false");
         else
             kprintf("  %3u %#13llx  %4u  %s%s\n", i, (ull)cpu->hw_id, node_id((uint16_t)cpu->node),
@@ -201,7 +203,7 @@ bool command_layout(int argc, char **argv)
     for (const struct layout_row *row = layout_rows(kernel_pt.levels); row->name != NULL; row++, i++) {
         ull last = row->start + (row->size - 1);
         if (json)
-            kprintf("%s{\"name\":\"%s\",\"start\":\"%#llx\",\"last\":\"%#llx\"}", separator(i), row->name,
+            kprintf("%s{\"name\":\"%s\",\"start\":\"0x%llx\",\"last\":\"0x%llx\"}", separator(i), row->name,
                     (ull)row->start, last);
         else
             kprintf("  0x%016llx - 0x%016llx %10s  %s\n", (ull)row->start, last, size_text(&size, row->size),

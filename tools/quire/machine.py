@@ -45,15 +45,15 @@ class Machine:
 
 
 def parse_size(text):
-    """Bytes from 512M, 1G, 1.5G; a plain number counts MiB, as in QEMU."""
+    """Bytes from 512M, 1G, 1.5G; a plain number counts MiB, and all is rounded to 8 KiB, as in QEMU."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([KMGT]?)(i?B)?", text, re.IGNORECASE)
     if match is None:
         raise ValueError("not a size such as 512M or 2G")
     unit = 1 << {"K": 10, "": 20, "M": 20, "G": 30, "T": 40}[match[2].upper()]
-    size = int(float(match[1]) * unit)
-    if size < 4096:
-        raise ValueError("less than a frame")
-    return size // 4096 * 4096
+    size = int(float(match[1]) * unit) // 8192 * 8192
+    if size == 0:
+        raise ValueError("less than 8 KiB")
+    return size
 
 
 def parse_count(most):

@@ -37,8 +37,7 @@ MUST_CHECK status_t hal_boot_info(paddr_t handoff, struct boot_info *info);
  * the boot CPU once more when cpu->emergency_top is known (0 before). */
 void hal_cpu_init(struct percpu *cpu);
 
-/* A console that needs no description and works before any mapping, or NULL (SBI; COM1 named by the BIOS
- * data area). */
+/* A console that needs no description and works before any mapping, or NULL (SBI; COM1 where it answers). */
 struct console;
 struct console *hal_console_early(void);
 
@@ -47,11 +46,15 @@ struct console *hal_console_default(void);
 
 /* ---- MMU -------------------------------------------------------------------------------------------- */
 
-/* What the MMU offers: *levels the deepest paging mode usable with at most `wanted` levels (0: no limit),
- * *max_leaf the largest leaf level. ERR_UNSUPPORTED: wanted is not offered (message already logged). */
-MUST_CHECK status_t hal_mmu_probe(unsigned wanted, unsigned *levels, unsigned *max_leaf);
+/* What this CPU's MMU offers; the other CPUs are taken to be alike. */
+struct mmu_features {
+    unsigned min_levels, max_levels; /* paging modes, 3 … 5; all between exist */
+    unsigned max_leaf;               /* highest level with leaves: 1 (2 MiB) or 2 (1 GiB) */
+    unsigned paddr_bits;             /* physical addresses; at most PTE_PADDR_BITS */
+};
+struct mmu_features hal_mmu_probe(void);
 
-/* "Sv39", "4-level", … */
+/* "Sv39", "4-level", …, for 3 to 5 levels, offered or not. */
 const char *hal_mmu_mode_name(unsigned levels);
 
 /* Loads a root on this CPU and flushes its TLB, global entries included. The image, the current stack and
@@ -59,7 +62,7 @@ const char *hal_mmu_mode_name(unsigned levels);
  * level; early tables use the smallest). */
 void hal_mmu_activate(paddr_t root, unsigned levels);
 
-/* Drops this CPU's translations of [start, start + size), global ones included. */
+/* Drops this CPU's translations of [start, start + size), global ones included. Both are frame aligned. */
 void hal_tlb_flush_local(vaddr_t start, uint64_t size);
 
 static inline void hal_pte_sync(void);
@@ -87,10 +90,10 @@ static inline uint64_t hal_instructions(void);
 /* Stops this CPU for good, interrupts masked. */
 _Noreturn void hal_cpu_halt(void);
 
-/* Sets up interrupts: the controller and timer that info describes (drivers/irqchip, drivers/timer), on the
- * boot CPU; hal_irq_init_cpu the part that each other CPU does for itself.
- * ERR_UNSUPPORTED: no controller this kernel knows. */
-MUST_CHECK status_t hal_irq_init(const struct boot_info *info);
+/* Sets up interrupts on the boot CPU: the controller and timer that the machine's description names
+ * (drivers/irqchip, drivers/timer); hal_irq_init_cpu is the part that each other CPU does for itself, and halts
+ * that CPU if it cannot. ERR_UNSUPPORTED, ERR_NO_MEMORY, ERR_NOT_FOUND: not possible; the reason is logged. */
+MUST_CHECK status_t hal_irq_init(void);
 void hal_irq_init_cpu(void);
 
 /* Raises the inter-processor interrupt on a CPU (its hardware id is in percpu); ipi_handle runs there. */
@@ -105,7 +108,7 @@ void hal_timer_set(uint64_t ns);
 /* Starts a CPU at kmain_secondary(cpu) on cpu->stack_top, with the page tables of hal_mmu_activate's last
  * root. Returns when the request was accepted; cpu->online tells the rest.
  * ERR_UNSUPPORTED: no means to start CPUs. ERR_INVALID: the firmware refused. */
-MUST_CHECK status_t hal_cpu_start(const struct boot_info *info, struct percpu *cpu);
+MUST_CHECK status_t hal_cpu_start(struct percpu *cpu);
 
 /* Ends the machine. With `info->qemu_exit` the emulator's exit status is 33 for ok and 35 otherwise; without,
  * the machine powers off, and if it cannot, halts. */

@@ -55,7 +55,7 @@ const char *note_next(const struct notes *notes, const char *previous)
     return next < notes->text + notes->used ? next : NULL;
 }
 
-/* ---- What the readers share ------------------------------------------------------------------------------ */
+/* ---- What the readers share ---------------------------------------------------------------------------- */
 
 status_t reader_claim(struct machine *machine, const char *what, const struct mem_claim *claim, uint64_t size)
 {
@@ -83,7 +83,7 @@ bool reader_node(struct machine *machine, const char *what, uint32_t id, uint16_
     return false;
 }
 
-/* ---- The sources in order ---------------------------------------------------------------------------------- */
+/* ---- The sources in order ------------------------------------------------------------------------------ */
 
 /* e820 over EFI, else EFI together with the device tree. */
 static status_t describe_memory(struct machine *machine, const struct machine_sources *sources)

@@ -7,9 +7,9 @@
  * together with FDT; ACPI over FDT for topology. What a reader refuses is said in notes, one line each,
  * naming table and offset.
  *
- * A source that cannot be read at all ends the description only if nothing safer stands in for it: a device tree
- * is replaced by e820 or EFI, EFI by e820 alone (a device tree does not know what EFI keeps), ACPI by anything that
- * describes memory.
+ * A source that cannot be read at all ends the description only if nothing safer stands in for it: a device
+ * tree is replaced by e820 or EFI, EFI by e820 alone (a device tree does not know what EFI keeps), ACPI by
+ * anything that describes memory.
  */
 #ifndef BOOT_MACHINE_H
 #define BOOT_MACHINE_H
@@ -75,7 +75,13 @@ struct console_desc {
     uint32_t baud;         /* 0: leave alone */
 };
 
-enum cpu_method { CPU_METHOD_NONE, CPU_METHOD_PSCI_HVC, CPU_METHOD_PSCI_SMC, CPU_METHOD_SBI, CPU_METHOD_APIC };
+enum cpu_method {
+    CPU_METHOD_NONE,
+    CPU_METHOD_PSCI_HVC,
+    CPU_METHOD_PSCI_SMC,
+    CPU_METHOD_SBI,
+    CPU_METHOD_APIC
+};
 
 /* What drivers need that only firmware tables know. Zero: not said. */
 struct platform {
@@ -113,11 +119,10 @@ struct machine {
     struct notes notes;
 };
 
-/* Reads all sources into machine (which may be uninitialised), then settles. machine is large (about 180 KiB):
- * static, never on a stack.
- * OK with notes where bad parts could be left out safely. ERR_CORRUPT: a source is unusable as a whole;
- * the last note says which and where. ERR_FULL: more than the tables hold. No memory at all is not an
- * error. Runs before there is an allocator; hosted too. */
+/* Reads all sources into machine (which may be uninitialised), then settles. machine is large (about 180
+ * KiB): static, never on a stack. OK with notes where bad parts could be left out safely. ERR_CORRUPT: a
+ * source is unusable as a whole; the last note says which and where. ERR_FULL: more than the tables hold. No
+ * memory at all is not an error. Runs before there is an allocator; hosted too. */
 MUST_CHECK status_t machine_describe(struct machine *machine, const struct machine_sources *sources);
 
 /* After further claims (the image, modules): settles map and topology again. */

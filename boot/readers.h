@@ -25,8 +25,8 @@ MUST_CHECK status_t e820_describe(struct machine *machine, const struct e820_ent
 
 MUST_CHECK status_t efi_describe(struct machine *machine, const void *map, uint64_t size, uint32_t desc_size);
 
-/* memmap_claim for readers: an empty range is passed over, one that wraps is noted (`what` at `detail`), a full
- * table is fatal (ERR_FULL). */
+/* memmap_claim for readers: an empty range is passed over, one that wraps is noted (`what` at `detail`), a
+ * full table is fatal (ERR_FULL). */
 MUST_CHECK status_t reader_claim(struct machine *machine, const char *what, const struct mem_claim *claim,
                                  uint64_t size);
 

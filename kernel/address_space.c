@@ -80,7 +80,8 @@ static status_t live_alloc(void *context, paddr_t *table)
     (void)context;
     pfn_t frame;
     status_t status = frame_alloc_one(0, &frame);
-    *table = paddr_of(frame);
+    if (status == OK)
+        *table = paddr_of(frame);
     return status;
 }
 
@@ -241,12 +242,19 @@ static void start_final_root(unsigned levels, unsigned max_leaf)
     kernel_pt.frames = (struct pt_frames){live_alloc, live_free, NULL};
 }
 
+static unsigned choose_levels(const struct mmu_features *mmu, unsigned wanted)
+{
+    if (wanted != 0 && wanted < mmu->min_levels)
+        port_panic("paging=%u: this machine's modes have %u to %u levels", wanted, mmu->min_levels,
+                   mmu->max_levels);
+    return wanted != 0 && wanted < mmu->max_levels ? wanted : mmu->max_levels;
+}
+
 void vm_init(unsigned levels_wanted)
 {
-    unsigned levels, max_leaf;
-    if (hal_mmu_probe(levels_wanted, &levels, &max_leaf) != OK)
-        port_panic("paging=%s is not to be had on this machine", hal_mmu_mode_name(levels_wanted));
-    machine.limits.direct_end = HAL_DIRECT_SIZE(levels);
+    struct mmu_features mmu = hal_mmu_probe();
+    unsigned levels = choose_levels(&mmu, levels_wanted), max_leaf = mmu.max_leaf;
+    machine.limits.direct_end = min_u64(HAL_DIRECT_SIZE(levels), UINT64_C(1) << mmu.paddr_bits);
     vmap_base = HAL_VMAP_BASE(levels);
     mmio_next = vmap_base + STACK_SLOTS * STACK_SLOT;
 
@@ -292,6 +300,19 @@ status_t stack_create(unsigned slot, uint16_t node, uint64_t *top)
     return OK;
 }
 
+void stack_destroy(unsigned slot)
+{
+    struct pt_leaf leaf;
+    vaddr_t base = vmap_base + slot * STACK_SLOT + HAL_STACK_SIZE;
+    uint64_t irq = spin_lock(&kernel_pt_lock);
+    status_t status = pt_lookup(&kernel_pt, base, &leaf);
+    if (status == OK)
+        status = pt_unmap(&kernel_pt, base, HAL_STACK_SIZE);
+    spin_unlock(&kernel_pt_lock, irq);
+    if (status == OK && frame_free(pfn_of(leaf.target), HAL_STACK_SIZE / FRAME_SIZE) != OK)
+        port_panic("stack %u cannot be freed", slot);
+}
+
 static bool is_stack_slot(vaddr_t address)
 {
     return vmap_base != 0 && address >= vmap_base && address - vmap_base < STACK_SLOTS * STACK_SLOT;
@@ -320,13 +341,15 @@ volatile void *mmio_map(paddr_t base, uint64_t size)
 {
     uint64_t start = align_down(base.v, FRAME_SIZE);
     uint64_t end;
-    if (size == 0 || __builtin_add_overflow(base.v, size + FRAME_SIZE - 1, &end) || end >> PTE_PADDR_BITS != 0)
+    if (size == 0 || __builtin_add_overflow(base.v, size, &end) || end >> PTE_PADDR_BITS != 0)
         return NULL;
-    uint64_t length = align_down(end, FRAME_SIZE) - start;
+    uint64_t length = align_up(end, FRAME_SIZE) - start;
     uint64_t irq = spin_lock(&kernel_pt_lock);
     vaddr_t va = mmio_next;
-    status_t status = pt_map(&kernel_pt, va, paddr(start), length, PROT_READ | PROT_WRITE | PROT_GLOBAL,
-                             MEMTYPE_DEVICE);
+    status_t status = ERR_FULL;
+    if (length <= vmap_base + HAL_VMAP_SIZE(kernel_pt.levels) - mmio_next)
+        status = pt_map(&kernel_pt, va, paddr(start), length, PROT_READ | PROT_WRITE | PROT_GLOBAL,
+                        MEMTYPE_DEVICE);
     if (status == OK)
         mmio_next += length;
     spin_unlock(&kernel_pt_lock, irq);

@@ -19,7 +19,7 @@ const struct command monitor_commands[] = {
     {"stat", "[--json]", "counters and the cost of management", command_stat},
     {"why", "ADDRESS", "who named a physical address, who owns it", command_why},
     {"alloc", "COUNT [align=N] [below=ADDRESS] [node=N] [zone=NAME] [at=ADDRESS] [zeroed]",
-     "allocate COUNT frames", command_alloc},
+     "allocate COUNT frames of 4 KiB, aligned to N frames", command_alloc},
     {"free", "ADDRESS COUNT", "give frames back", command_free},
     {"selftest", "[SUITE]", "run the self-tests (KTAP)", command_selftest},
     {"bench", "", "instructions per operation", command_bench},
@@ -62,7 +62,7 @@ static bool command_help(int argc, char **argv)
     }
     for (const struct command *c = monitor_commands; c->name != NULL; c++)
         kprintf("  %-10s %s\n", c->name, c->help);
-    kprintf("Numbers: decimal or 0x…, with K, M, G. `help COMMAND` shows its arguments.\n");
+    kprintf("Numbers: decimal or 0x…, with K, M, G or T behind. `help COMMAND` shows its arguments.\n");
     return true;
 }
 

@@ -6,7 +6,18 @@
 #ifndef KERNEL_COMMANDS_H
 #define KERNEL_COMMANDS_H
 
-#include <mm/types.h>
+#include <kernel/early.h>
+
+static inline const char *separator(unsigned index)
+{
+    return index == 0 ? "" : ",";
+}
+
+/* The firmware's id of a dense node index. */
+static inline uint32_t node_id(uint16_t node)
+{
+    return node == NODE_NONE ? 0 : machine.topo.node[node].id;
+}
 
 bool command_map(int argc, char **argv);
 bool command_nodes(int argc, char **argv);

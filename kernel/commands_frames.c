@@ -16,16 +16,6 @@
 
 typedef unsigned long long ull;
 
-static const char *separator(unsigned index)
-{
-    return index == 0 ? "" : ",";
-}
-
-static uint32_t node_id(uint16_t node)
-{
-    return machine.topo.node[node].id;
-}
-
 /* ---- zones -------------------------------------------------------------------------------------------- */
 
 static void print_zone(unsigned index, bool json)
@@ -125,6 +115,12 @@ bool command_stat(int argc, char **argv)
 
 /* ---- alloc, free -------------------------------------------------------------------------------------- */
 
+static bool complain(const char *word, const char *value, const char *why)
+{
+    kprintf("  %s=%s: %s\n", word, value, why);
+    return false;
+}
+
 static bool set_zone(const char *name, struct frame_request *request)
 {
     for (zone_kind_t kind = 0; kind < ZONE_KINDS; kind++) {
@@ -133,10 +129,10 @@ static bool set_zone(const char *name, struct frame_request *request)
             return true;
         }
     }
-    return false;
+    return complain("zone", name, "no such zone (DMA, DMA32, Normal, HighMem, Movable, Device)");
 }
 
-static bool set_node(uint64_t id, struct frame_request *request)
+static bool set_node(const char *text, uint64_t id, struct frame_request *request)
 {
     for (unsigned i = 0; i < machine.topo.node_count; i++) {
         if (machine.topo.node[i].id == id) {
@@ -144,7 +140,14 @@ static bool set_node(uint64_t id, struct frame_request *request)
             return true;
         }
     }
-    return false;
+    return complain("node", text, "no such node");
+}
+
+static bool set_at(const char *text, uint64_t address, struct frame_request *request)
+{
+    request->at = pfn_of(paddr(address));
+    request->flags |= FRAME_AT;
+    return is_aligned(address, FRAME_SIZE) || complain("at", text, "not the address of a frame");
 }
 
 static bool set_word(char *word, struct frame_request *request)
@@ -153,25 +156,24 @@ static bool set_word(char *word, struct frame_request *request)
     char *text = strchr(word, '=');
     if (text == NULL) {
         request->flags |= FRAME_ZEROED;
-        return strcmp(word, "zeroed") == 0;
+        return strcmp(word, "zeroed") == 0 || complain(word, "", "not known");
     }
     *text++ = '\0';
     if (strcmp(word, "zone") == 0)
         return set_zone(text, request);
     if (!parse_size(text, &value))
-        return false;
+        return complain(word, text, "not a number");
     if (strcmp(word, "node") == 0)
-        return set_node(value, request);
+        return set_node(text, value, request);
+    if (strcmp(word, "at") == 0)
+        return set_at(text, value, request);
     if (strcmp(word, "align") == 0)
         request->align = value;
     else if (strcmp(word, "below") == 0)
         request->limit = value;
-    else if (strcmp(word, "at") == 0) {
-        request->at = pfn_of(paddr(value));
-        request->flags |= FRAME_AT;
-    } else
-        return false;
-    return true;
+    else
+        return complain(word, text, "not known");
+    return value != 0 || complain(word, text, "must be more than 0");
 }
 
 bool command_alloc(int argc, char **argv)

@@ -15,16 +15,6 @@
 
 typedef unsigned long long ull;
 
-static const char *separator(unsigned index)
-{
-    return index == 0 ? "" : ",";
-}
-
-static uint32_t node_id(uint16_t node)
-{
-    return node == NODE_NONE ? 0 : machine.topo.node[node].id;
-}
-
 /* ---- map ---------------------------------------------------------------------------------------------- */
 
 #define BAR_WIDTH 64
@@ -86,8 +76,12 @@ static bool map_json(const struct memmap *map)
     kprintf("{\"regions\":[");
     for (unsigned i = 0; i < map->region_count; i++) {
         const struct mem_region *region = &map->region[i];
-        kprintf("%s{\"start\":\"0x%llx\",\"end\":\"0x%llx\",\"type\":\"%s\",\"node\":%u}", separator(i),
-                (ull)region->start.v, (ull)region->end.v, mem_type_name(region->type), node_id(region->node));
+        kprintf("%s{\"start\":\"0x%llx\",\"end\":\"0x%llx\",\"type\":\"%s\",\"node\":", separator(i),
+                (ull)region->start.v, (ull)region->end.v, mem_type_name(region->type));
+        if (is_ram(map, region))
+            kprintf("%u}", node_id(region->node));
+        else
+            kprintf("null}");
     }
     kprintf("],\"usable_bytes\":%llu}\n", (ull)memmap_bytes(map, MEM_USABLE, UINT64_MAX));
     return true;
@@ -244,15 +238,15 @@ bool command_why(int argc, char **argv)
         if (value < claim->start.v || value >= claim->end.v)
             continue;
         claims++;
-        kprintf("  %s (%#x): [%#llx, %#llx) is %s\n", mem_source_name(claim->source), claim->detail,
+        kprintf("  %s (%#x): [0x%llx, 0x%llx) is %s\n", mem_source_name(claim->source), claim->detail,
                 (ull)claim->start.v, (ull)claim->end.v, mem_type_name(claim->type));
     }
     if (claims == 0)
-        kprintf("  no source names %#llx\n", (ull)value);
+        kprintf("  no source names 0x%llx\n", (ull)value);
     const struct mem_region *region = memmap_find(map, address);
     if (region != NULL)
-        kprintf("  so it is %s: region [%#llx, %#llx), node %u\n", mem_type_name(region->type),
-                (ull)region->start.v, (ull)region->end.v, node_id(region->node));
+        kprintf("  so it is %s: region [0x%llx, 0x%llx)\n", mem_type_name(region->type), (ull)region->start.v,
+                (ull)region->end.v);
     why_owner(address);
     return true;
 }

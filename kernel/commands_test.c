@@ -17,7 +17,12 @@ bool command_selftest(int argc, char **argv)
 {
     if (argc > 2)
         return usage(argv);
-    return test_run_all(argc == 2 ? argv[1] : NULL, kprintf) == 0;
+    const char *suite = argc == 2 ? argv[1] : NULL;
+    if (!test_suite_exists(suite)) {
+        kprintf("selftest: no suite \"%s\" (machine, base, frame, pt, memmap, topo, readers)\n", suite);
+        return false;
+    }
+    return test_run_all(suite, kprintf) == 0;
 }
 
 unsigned test_cpus(void)

@@ -3,8 +3,9 @@
  * CPUs. Each has a frame of its own for its percpu, from its own node, and two guarded stacks. A CPU without
  * work waits in hal_idle; work reaches it as a bit in ipi_pending and an interrupt.
  *
- * Shootdowns: one at a time. Whoever waits, for the lock or for acknowledgements, serves
- * requests itself meanwhile, so two CPUs that flush at once with interrupts masked cannot wait for each other.
+ * Shootdowns: one at a time. Whoever waits for its turn serves the request of the one before meanwhile, so two CPUs
+ * that flush at once with interrupts masked cannot wait for each other. (A caller must hold no spinlock that other
+ * CPUs wait for with interrupts masked: see port_tlb_flush.)
  */
 #include <kernel/address_space.h>
 #include <kernel/console.h>
@@ -17,6 +18,8 @@
 enum ipi_request { IPI_FLUSH = 1, IPI_RUN = 2, IPI_STOP = 4 };
 
 struct percpu percpu_boot;
+
+_Atomic uint64_t timer_ticks;
 
 static struct percpu *cpus[TOPO_MAX_CPUS] = {&percpu_boot};
 static unsigned cpus_described = 1;
@@ -133,6 +136,11 @@ void ipi_handle(void)
         hal_cpu_halt();
 }
 
+void timer_handle(void)
+{
+    timer_ticks++;
+}
+
 void cpus_stop_others(void)
 {
     for (unsigned i = 0; i < cpus_described; i++)
@@ -155,6 +163,8 @@ static status_t give_stacks(struct percpu *cpu)
     status_t status = stack_create(2 * cpu->index, (uint16_t)cpu->node, &cpu->stack_top);
     if (status == OK)
         status = stack_create(2 * cpu->index + 1, (uint16_t)cpu->node, &cpu->emergency_top);
+    if (status != OK)
+        stack_destroy(2 * cpu->index);
     return status;
 }
 
@@ -172,7 +182,10 @@ static status_t prepare(const struct topo_cpu *described, struct percpu **prepar
     cpu->node = described->node;
     cpu->index = cpus_described;
     *prepared = cpu;
-    return give_stacks(cpu);
+    status = give_stacks(cpu);
+    if (status != OK && frame_free(frame, 1) != OK)
+        port_panic("the frame of a CPU's data cannot be freed");
+    return status;
 }
 
 #define START_TIMEOUT_NS UINT64_C(2000000000)
@@ -185,7 +198,7 @@ static void start(const struct topo_cpu *described)
     if (status == OK) {
         frame_cpu_node(cpu->index, described->node);
         cpus[cpus_described++] = cpu;
-        status = hal_cpu_start(&boot_info, cpu);
+        status = hal_cpu_start(cpu);
     }
     uint64_t deadline = hal_time_ns() + START_TIMEOUT_NS;
     while (status == OK && !is_online(cpu) && hal_time_ns() < deadline)
@@ -200,9 +213,10 @@ static void start(const struct topo_cpu *described)
 void cpus_start(unsigned limit)
 {
     const struct topo *topo = &machine.topo;
+    limit = limit == 0 || limit > TOPO_MAX_CPUS ? TOPO_MAX_CPUS : limit;
     for (unsigned i = 0; i < topo->cpu_count; i++) {
         bool wanted = topo->cpu[i].enabled && topo->cpu[i].hw_id != percpu_boot.hw_id;
-        if (wanted && (limit == 0 || cpus_described < limit))
+        if (wanted && cpus_described < limit)
             start(&topo->cpu[i]);
     }
 }
@@ -229,7 +243,9 @@ void kmain_secondary(struct percpu *cpu)
 {
     hal_cpu_init(cpu);
     hal_irq_init_cpu();
-    atomic_store_explicit(&cpu->online, 1, memory_order_release);
+    atomic_store_explicit(&cpu->online, 1, memory_order_seq_cst);
+    /* Nobody flushed here before, so forget what was translated since the tables were loaded. */
+    hal_tlb_flush_local(0, UINT64_MAX & ~(FRAME_SIZE - 1));
     hal_irq_enable();
     idle_loop(cpu);
 }

@@ -27,10 +27,10 @@ void *early_map(paddr_t address, uint64_t size, memtype_t type)
 {
     uint64_t first = align_down(address.v, FRAME_SIZE);
     uint64_t end;
-    if (size == 0 || __builtin_add_overflow(address.v, size + FRAME_SIZE - 1, &end))
+    if (size == 0 || __builtin_add_overflow(address.v, size, &end) || end >> PTE_PADDR_BITS != 0)
         return NULL;
-    uint64_t count = (end - first) / FRAME_SIZE;
-    if (count > HAL_FIXMAP_SLOTS - slots_used || end >> PTE_PADDR_BITS != 0)
+    uint64_t count = (align_up(end, FRAME_SIZE) - first) / FRAME_SIZE;
+    if (count > HAL_FIXMAP_SLOTS - slots_used)
         return NULL;
     vaddr_t va = HAL_FIXMAP_BASE + slots_used * FRAME_SIZE;
     for (uint64_t i = 0; i < count; i++)
@@ -93,6 +93,24 @@ static const void *map_fdt(struct boot_info *info)
     return fdt;
 }
 
+/* The console that the firmware describes, reached through the fixmap for now. */
+static void find_console(void)
+{
+    static struct console console;
+    const struct console_desc *desc = &machine.platform.console;
+    volatile void *base = NULL;
+    if (desc->kind != CONSOLE_NONE && desc->kind != CONSOLE_SBI && !desc->io_port)
+        base = early_map(paddr(desc->base), FRAME_SIZE, MEMTYPE_DEVICE);
+    status_t status = ERR_NOT_FOUND;
+    if (desc->kind == CONSOLE_NS16550)
+        status = ns16550_init(&console, desc, base);
+    else if (desc->kind == CONSOLE_PL011)
+        status = pl011_init(&console, desc, base);
+    struct console *chosen = status == OK ? &console : hal_console_default();
+    if (chosen != NULL && console_current() != chosen)
+        console_use(chosen);
+}
+
 static void describe(struct boot_info *info)
 {
     unsigned mark = early_mark();
@@ -113,26 +131,9 @@ static void describe(struct boot_info *info)
     for (const char *line = note_next(&machine.notes, NULL); line != NULL;
          line = note_next(&machine.notes, line))
         kprintf("warning: %s\n", line);
+    find_console();
     if (status != OK)
         port_panic("the firmware's description of this machine cannot be used (%s)", status_name(status));
-}
-
-/* The console that the firmware describes, reached through the fixmap for now. */
-static void find_console(void)
-{
-    static struct console console;
-    const struct console_desc *desc = &machine.platform.console;
-    volatile void *base = NULL;
-    if (desc->kind != CONSOLE_NONE && desc->kind != CONSOLE_SBI && !desc->io_port)
-        base = early_map(paddr(desc->base), FRAME_SIZE, MEMTYPE_DEVICE);
-    status_t status = ERR_NOT_FOUND;
-    if (desc->kind == CONSOLE_NS16550)
-        status = ns16550_init(&console, desc, base);
-    else if (desc->kind == CONSOLE_PL011)
-        status = pl011_init(&console, desc, base);
-    struct console *chosen = status == OK ? &console : hal_console_default();
-    if (chosen != NULL && console_current() != chosen)
-        console_use(chosen);
 }
 
 /* ---- What must not be handed out ----------------------------------------------------------------------- */
@@ -145,16 +146,41 @@ static void keep(uint64_t start, uint64_t size, mem_type_t type)
         port_panic("memory map: no room to keep %#llx out", (unsigned long long)start);
 }
 
+/* Whether every frame of [start, start + size) is installed RAM that the firmware does not keep for itself. What
+ * a boot loader says about its own data is no more to be trusted than the rest. */
+static bool is_ram(uint64_t start, uint64_t size)
+{
+    uint64_t end, ram_start, ram_end;
+    if (__builtin_add_overflow(start, size, &end) || end > UINT64_MAX - FRAME_SIZE)
+        return false;
+    start = align_down(start, FRAME_SIZE);
+    end = align_up(end, FRAME_SIZE);
+    if (!memmap_ram_next(&machine.map, start, &ram_start, &ram_end) || ram_start > start || ram_end < end)
+        return false;
+    for (uint64_t at = start; at < end;) { /* at most one round per region */
+        const struct mem_region *region = memmap_find(&machine.map, paddr(at));
+        if (region == NULL || region->type == MEM_NOMAP || region->type == MEM_FIRMWARE)
+            return false;
+        at = region->end.v;
+    }
+    return true;
+}
+
 static void keep_own_memory(const struct boot_info *info)
 {
     /* Frame 0 is never handed out: address 0 stays distinguishable, and PCs keep BIOS data there. */
     keep(0, FRAME_SIZE, MEM_RESERVED);
     keep(info->image.v, info->image_size, MEM_KERNEL);
-    if (info->fdt.v != 0)
+    if (info->fdt.v != 0 && is_ram(info->fdt.v, info->fdt_size))
         keep(info->fdt.v, info->fdt_size, MEM_BOOT_RECLAIM);
-    for (unsigned i = 0; i < info->module_count; i++)
-        if (info->module[i].size > 0)
-            keep(info->module[i].start.v, info->module[i].size, MEM_MODULE);
+    for (unsigned i = 0; i < info->module_count; i++) {
+        const struct boot_module *module = &info->module[i];
+        if (module->size > 0 && is_ram(module->start.v, module->size))
+            keep(module->start.v, module->size, MEM_MODULE);
+        else if (module->size > 0)
+            kprintf("warning: the module at %#llx, %#llx bytes, is not in memory the kernel may use; left out\n",
+                    (unsigned long long)module->start.v, (unsigned long long)module->size);
+    }
     if (machine_settle(&machine) != OK)
         port_panic("memory map: too many regions");
 }
@@ -175,7 +201,6 @@ void early_describe(paddr_t handoff)
     add_module(info, machine.initrd_start, machine.initrd_end);
     if (info->cmdline[0] == '\0')
         memcpy(info->cmdline, machine.bootargs, sizeof(info->cmdline));
-    find_console();
     options_parse(info->cmdline);
     info->qemu_exit = options.qemu_exit;
     keep_own_memory(info);

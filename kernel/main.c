@@ -4,6 +4,7 @@
  */
 #include <arch/hal.h>
 #include <kernel/address_space.h>
+#include <kernel/clock.h>
 #include <kernel/console.h>
 #include <kernel/cpus.h>
 #include <kernel/early.h>
@@ -41,17 +42,29 @@ static void report_memory(void)
             (unsigned long long)(millipercent / 1000), (unsigned long long)(millipercent % 1000));
 }
 
+/* Everything that waits relies on the timer's interrupt, so a wrong description of it must not go unnoticed. */
+static void check_timer(void)
+{
+    uint64_t before = timer_ticks, deadline = hal_time_ns() + NS_PER_S;
+    hal_timer_set(1000000);
+    while (timer_ticks == before)
+        if (hal_time_ns() > deadline)
+            port_panic("the timer's interrupt does not arrive");
+}
+
 /* On the boot CPU's final stack: with memory in place, interrupts, the other CPUs, the prompt. */
 static void run(void)
 {
     hal_cpu_init(&percpu_boot);
-    if (hal_irq_init(&boot_info) != OK)
-        port_panic("no interrupt controller that this kernel knows");
+    early_reclaim();
+    status_t status = hal_irq_init();
+    if (status != OK)
+        port_panic("interrupts or timer cannot be used: %s", status_name(status));
     atomic_store_explicit(&percpu_boot.online, 1, memory_order_release);
     hal_irq_enable();
+    check_timer();
     cpus_start(options.cpus);
     kprintf("cpus: %u of %u running; paging %s\n", cpus_online(), cpu_count(), hal_mmu_mode_name(kernel_pt.levels));
-    early_reclaim();
     report_memory();
     hal_exit(options.script != NULL ? monitor_script(options.script) : monitor_prompt());
 }

@@ -31,11 +31,6 @@ struct editor {
     unsigned back; /* how many lines up in the history; 0: the line being typed */
 };
 
-void timer_handle(void)
-{
-    /* Its only task so far is to end hal_idle. */
-}
-
 void monitor_finish(void)
 {
     finished = true;
@@ -63,10 +58,11 @@ static int next_byte(void)
 
 static int escape_key(void)
 {
-    int byte = next_byte();
+    int byte = next_byte(), first = 0;
     if (byte != '[' && byte != 'O')
         return 0;
-    byte = next_byte();
+    while ((byte = next_byte()) >= 0x20 && byte < 0x40) /* parameters, up to the final byte; bound: the typist */
+        first = first == 0 ? byte : first;
     switch (byte) {
     case 'A': return KEY_UP;
     case 'B': return KEY_DOWN;
@@ -74,10 +70,10 @@ static int escape_key(void)
     case 'D': return KEY_LEFT;
     case 'H': return KEY_HOME;
     case 'F': return KEY_END;
+    case '~': return first == '3' ? KEY_DELETE : first == '1' || first == '7' ? KEY_HOME
+                     : first == '4' || first == '8' ? KEY_END : 0;
     }
-    if (byte < '0' || byte > '9' || next_byte() != '~')
-        return 0;
-    return byte == '3' ? KEY_DELETE : byte == '1' || byte == '7' ? KEY_HOME : byte == '4' || byte == '8' ? KEY_END : 0;
+    return 0;
 }
 
 static int read_key(void)
@@ -190,8 +186,13 @@ static bool edit(struct editor *line, int key)
             erase(line, line->cursor, line->cursor + 1);
         break;
     default:
-        if (key >= ' ' && key < 0x7f)
-            insert(line, (char)key);
+        if (key < ' ' || key >= 0x7f)
+            return true;
+        insert(line, (char)key);
+        if (line->cursor == line->length) { /* no need to draw the line again */
+            kprintf("%c", key);
+            return true;
+        }
     }
     redraw(line);
     return true;
@@ -219,23 +220,31 @@ static char *read_line(void)
 
 /* ---- Dispatch ----------------------------------------------------------------------------------------- */
 
+static bool is_blank(char c)
+{
+    return c == ' ' || c == '\t';
+}
+
 static const char *skip_blanks(const char *text)
 {
-    while (*text == ' ')
+    while (is_blank(*text))
         text++;
     return text;
 }
 
+/* Splits into words; their number, or -1 if there are more than MONITOR_ARGS_MAX. */
 static int split(char *line, char **argv)
 {
     int argc = 0;
-    for (char *at = line; *at != '\0' && argc < MONITOR_ARGS_MAX;) {
-        while (*at == ' ')
+    for (char *at = line; *at != '\0';) {
+        while (is_blank(*at))
             *at++ = '\0';
         if (*at == '\0')
             break;
+        if (argc == MONITOR_ARGS_MAX)
+            return -1;
         argv[argc++] = at;
-        while (*at != '\0' && *at != ' ')
+        while (*at != '\0' && !is_blank(*at))
             at++;
     }
     argv[argc] = NULL;
@@ -248,6 +257,10 @@ bool monitor_run(char *line)
     int argc = split(line, argv);
     if (argc == 0)
         return true;
+    if (argc < 0) {
+        kprintf("%s: more than %d words\n", argv[0], MONITOR_ARGS_MAX);
+        return false;
+    }
     for (const struct command *c = monitor_commands; c->name != NULL; c++)
         if (strcmp(c->name, argv[0]) == 0)
             return c->run(argc, argv);
@@ -272,7 +285,9 @@ bool monitor_script(const char *script)
             return false;
         script += length + (end != NULL);
     }
-    return true;
+    if (*skip_blanks(script) != '\0')
+        kprintf("script: poweroff came before \"%s\"\n", skip_blanks(script));
+    return *skip_blanks(script) == '\0';
 }
 
 bool monitor_prompt(void)

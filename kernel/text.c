@@ -26,9 +26,10 @@ const char *size_text(struct size_text *buffer, uint64_t bytes)
 
 bool parse_size(const char *text, uint64_t *value)
 {
+    bool hex = text[0] == '0' && (text[1] | 0x20) == 'x';
     char *end;
-    uint64_t number = strtoull(text, &end, 0);
-    if (end == text)
+    uint64_t number = strtoull(text, &end, hex ? 16 : 10);
+    if (end == text || number == UINT64_MAX) /* no number, or one that does not fit */
         return false;
     static const char units[] = "KMGT";
     const char *unit = *end == '\0' ? NULL : strchr(units, *end & ~0x20);

@@ -18,6 +18,8 @@ ROOT = Path(__file__).resolve().parents[1]
 QUIRE = str(ROOT / "quire")
 sys.path.insert(0, str(ROOT / "tools/quire"))
 
+import boot  # noqa: E402
+import build  # noqa: E402
 import emulator  # noqa: E402
 import ktap  # noqa: E402
 import lint  # noqa: E402
@@ -179,7 +181,9 @@ def test_no_emulator_outlives_quire(fake, number):
     mark = f"98765.{int(number)}"
     path = fake(f"echo started; exec sleep {mark}")
     process = subprocess.Popen([QUIRE, "run", "--exec", "map"], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                               env=os.environ | {"PATH": f"{path}:{os.environ['PATH']}"})
+                               env=os.environ | {"PATH": f"{path}:{os.environ['PATH']}"},
+                               # What was started in the background ignores SIGINT, and its children inherit that.
+                               preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
     assert process.stdout.readline() == b"started\n"
     assert comes_true(lambda: alive(mark))
     process.send_signal(number)
@@ -253,7 +257,8 @@ def test_without_root_and_sudo_the_command_is_named(monkeypatch):
 # ---- The pieces that judge -------------------------------------------------------------------------------
 
 def test_ktap_counts_each_kind():
-    found = ktap.parse("KTAP version 1\n1..4\nok 1 a.b\n# file.c:3: no\nnot ok 2 a.c\nok 3 a.d # SKIP one node\nok 4 - e\n")
+    found = ktap.parse("KTAP version 1\n1..4\nok 1 a.b\n# file.c:3: no\nnot ok 2 a.c\n"
+                       "ok 3 a.d # SKIP one node\nok 4 - e\n")
     assert found.passed == ["a.b", "e"]
     assert found.failed == [("a.c", "file.c:3: no")]
     assert found.skipped == [("a.d", "one node")]
@@ -264,6 +269,39 @@ def test_ktap_counts_each_kind():
                                            ("1..3\nok 1 a\n", "3 tests planned, 1 reported")])
 def test_ktap_that_breaks_off_is_noticed(text, problem):
     assert problem in ktap.parse(text).problem
+
+
+GOOD = "KTAP version 1\\n1..2\\nok 1 a.b\\nok 2 a.c # SKIP one node\\n"
+BAD = "KTAP version 1\\n1..2\\nok 1 a.b\\n# x.c:1: wrong\\nnot ok 2 a.c\\n"
+
+
+@pytest.mark.parametrize("script, wanted, passed, failed, says", [
+    (f"printf '{GOOD}'; exit 33", {}, 2, 0, ""),                                   # the boot itself counts as one
+    (f"printf '{BAD}'; exit 35", {}, 2, 1, "a.c: x.c:1: wrong"),
+    (f"printf '{GOOD}'; exit 0", {}, 1, 1, "ended without a status"),
+    (f"printf '{GOOD}'; exit 35", {}, 1, 1, "a command failed"),
+    (f"printf '{GOOD}'; exec sleep 60", {}, 1, 1, "no end within 1 s"),
+    ("echo nothing; exit 33", {}, 0, 1, "no test plan"),
+    (f"printf '{BAD}'; exit 33", {}, 2, 1, "a.c: x.c:1: wrong"),
+    (f"printf '{GOOD}'; exit 33", {"status": 35}, 1, 1, "although it must not"),
+    (f"printf '{GOOD}'; exit 33", {"expect": ("^zones",)}, 1, 1, "lacks /^zones/"),
+    (f"printf '{GOOD}'; exit 33", {"refuse": ("a.b",)}, 1, 1, 'holds "a.b"'),
+    (f"printf '{GOOD}'; exit 33", {"check": lambda output: "odd"}, 1, 1, "odd"),
+    ("exec sleep 60", {"script": "", "status": boot.HANG}, 1, 0, ""),
+])
+def test_what_a_boot_test_makes_of_a_boot(fake, monkeypatch, script, wanted, passed, failed, says):
+    monkeypatch.setenv("PATH", f"{fake(script)}:{os.environ['PATH']}")
+    test = boot.Boot("a fake", machine.Machine("riscv64"), **{"timeout": 1} | wanted)
+    result = boot.run(test, build.Kernel("riscv64", Path("elf"), Path("image")))
+    assert (result.passed, result.failed) == (passed, failed)
+    assert says in "\n".join(result.details)
+
+
+def test_the_test_command_reports_to_machines():
+    done = quire("test", "--suite", "lint", "--json")
+    report = json.loads(done.stdout)
+    assert report["passed"] + report["failed"] == len(lint.RULES)
+    assert done.returncode == (1 if report["failed"] else 0)
 
 
 def test_a_problem_without_message_is_still_one_line():

@@ -244,8 +244,8 @@ def test_pc_tables(build):
     near, far = found["nodes"][0], found["nodes"][3]
     assert (near["cpus"], far["cpus"]) == ([0], [2, 0x1000])
     assert near["distances"] == [10, 0x15, 0x1F, 20] and found["nodes"][1]["distances"] == [0x16, 10, 0x20, 20]
-    assert ranges(near["ranges"]) == [(0, 0xA0000), (0x100000, 0x40000000)]
-    assert ranges(far["ranges"]) == [(0, 0x400000000)] # what may be plugged in lies over what is there
+    assert ranges(near["ranges"]) == [(0, 0x400000000)] # what may be plugged in lies over what is there
+    assert ranges(far["ranges"]) == [(0x40000000, 0x80000000)]
     assert found["platform"]["cpu_method"] == "apic" and found["platform"]["lapic"] == "0xfee10000"
     assert warned(found, "acpi: SRAT: at 0x", "wraps around")
 
@@ -271,6 +271,36 @@ def test_arm_tables(build):
     assert found["nodes"][0]["cpus"] == [0, 0x10000]
     assert found["platform"]["gic"] == {"version": 3, "dist": "0x8000000", "cpu": "0x80a0000"}
     assert found["platform"]["console"]["kind"] == "pl011"
+
+
+def affinity(kind, length, domain_at, uid_at, flags_at, uid, domain):
+    entry = bytearray(length)
+    entry[0:2] = kind, length
+    struct.pack_into("<I", entry, domain_at, domain)
+    struct.pack_into("<I", entry, uid_at, uid)
+    struct.pack_into("<I", entry, flags_at, 1)
+    return bytes(entry)
+
+
+def test_cpus_join_domains_by_uid(build, tmp_path):
+    gicc = affinity(3, 18, 2, 6, 10, uid=7, domain=1) + affinity(3, 18, 2, 6, 10, uid=8, domain=0)
+    srat = written(tmp_path / "SRAT.bin", header(b"SRAT", struct.pack("<IQ", 1, 0) + gicc))
+    assert [node["cpus"] for node in machine(build("madt-arm.asl"), srat)["nodes"]] == [[0x10000], [0]]
+    rintc = b"".join(struct.pack("<BBBBIQI", 24, 20, 1, 0, 1, hart, uid) for hart, uid in ((40, 3), (3, 4)))
+    madt = written(tmp_path / "APIC.bin", header(b"APIC", bytes(8) + rintc))
+    harts = affinity(7, 20, 4, 8, 12, uid=3, domain=0) + affinity(7, 20, 4, 8, 12, uid=4, domain=9)
+    written(srat, header(b"SRAT", struct.pack("<IQ", 1, 0) + harts))
+    found = machine(madt, srat)
+    assert [(node["id"], node["cpus"]) for node in found["nodes"]] == [(0, [40]), (9, [3])]
+    assert found["platform"]["cpu_method"] == "sbi"
+
+
+def test_console_with_wide_registers(build, tmp_path):
+    wide = written(tmp_path / "SPCR.bin", patched(build("spcr.asl").read_bytes(), at_0x24=0x12))
+    assert machine(wide)["platform"]["console"] == {"kind": "ns16550", "io_port": False, "base": "0x9000000",
+                                                    "reg_shift": 2, "reg_width": 4}
+    far = written(tmp_path / "SPCR.bin", patched(build("spcr.asl").read_bytes(), at_0x28=2)) # in PCI space
+    assert machine(far)["platform"]["console"]["kind"] == "none"
 
 
 @pytest.mark.parametrize("fixture, changes, part", [
@@ -415,6 +445,16 @@ def test_efi_and_tree_together(build, tmp_path):
     assert found["nodes"][1]["id"] == 4
     e820 = written(tmp_path / "e820.bin", e820_bin((0x1000, 0x1000, 1)))
     assert regions(machine(e820, efi)) == [(0x1000, 0x2000, "usable")]
+
+
+def test_order_of_trust(build, tmp_path):
+    """e820 alone says what memory there is, but the tree's reservations hold; ACPI's topology replaces the tree's."""
+    e820 = written(tmp_path / "e820.bin", e820_bin((0x41100000, 0x200000, 1)))
+    found = machine(e820, build("board.dts"))
+    assert (found["usable_bytes"], found["memory_bytes"]) == (0x100000, 0x200000)
+    found = machine(build("board.dts"), build("slit.asl"))
+    assert [node["id"] for node in found["nodes"]] == [0, 1, 2]
+    assert found["memory_bytes"] == 0x60000800
 
 
 def test_a_source_that_another_replaces(build, tmp_path):

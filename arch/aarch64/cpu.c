@@ -2,11 +2,11 @@
  *
  * One CPU by itself: control registers, performance counters, the virtual timer, and the ways to stop.
  *
- * Time is CNTVCT_EL0, which all CPUs share, converted by 32.32 fixed-point factors; their error stays below
- * 2^-29 for counters of up to 4 GHz.
+ * Time is CNTVCT_EL0, which all CPUs share.
  */
 #include <arch/hal.h>
 #include <drivers/irqchip/gic.h>
+#include <kernel/clock.h>
 #include <kernel/console.h>
 #include <kernel/early.h>
 #include <kernel/percpu.h>
@@ -17,17 +17,13 @@
 #define EVENT_INST_RETIRED 8
 
 #define TIMER_INTID_USUAL 27 /* PPI 11, as the SBSA has it */
-#define NS_PER_S UINT64_C(1000000000)
 
 bool cpu_has_cycles;
 uint32_t timer_intid;
 
 static bool counts_instructions;
 
-static struct {
-    uint64_t start;
-    uint64_t ns_per_tick, ticks_per_ns; /* 32.32 */
-} timer;
+static struct clock timer;
 
 /* ---- Counters ----------------------------------------------------------------------------------------- */
 
@@ -112,20 +108,18 @@ static void semihosting_exit(bool ok)
     __asm__ volatile("hlt #0xf000" : "+r"(operation) : "r"(argument) : "memory");
 }
 
+/* Without an emulator that serves semihosting its instruction traps and leads here again, once. */
 _Noreturn void hal_exit(bool ok)
 {
-    if (boot_info.qemu_exit)
+    bool semihosting = boot_info.qemu_exit;
+    boot_info.qemu_exit = false;
+    if (semihosting)
         semihosting_exit(ok);
     psci_call(PSCI_SYSTEM_OFF, 0, 0, 0);
     hal_cpu_halt();
 }
 
 /* ---- Timer -------------------------------------------------------------------------------------------- */
-
-static uint64_t scale(uint64_t value, uint64_t factor)
-{
-    return (uint64_t)((unsigned __int128)value * factor >> 32);
-}
 
 static status_t timer_init(uint32_t intid)
 {
@@ -135,21 +129,23 @@ static status_t timer_init(uint32_t intid)
         return ERR_UNSUPPORTED;
     }
     timer_intid = intid != 0 ? intid : TIMER_INTID_USUAL;
-    timer.start = sysreg_read(cntvct_el0);
-    timer.ticks_per_ns = (frequency << 32) / NS_PER_S;
-    timer.ns_per_tick = (NS_PER_S << 32) / frequency;
+    if (!GIC_IS_PPI(timer_intid)) {
+        kprintf("timer: interrupt %u is not private to a CPU\n", timer_intid);
+        return ERR_UNSUPPORTED;
+    }
+    timer = clock_make(frequency, sysreg_read(cntvct_el0));
     return OK;
 }
 
 uint64_t hal_time_ns(void)
 {
     cpu_isb(); /* the counter may be read early otherwise */
-    return scale(sysreg_read(cntvct_el0) - timer.start, timer.ns_per_tick);
+    return clock_ns(&timer, sysreg_read(cntvct_el0));
 }
 
 void hal_timer_set(uint64_t ns)
 {
-    sysreg_write(cntv_cval_el0, sysreg_read(cntvct_el0) + scale(ns, timer.ticks_per_ns));
+    sysreg_write(cntv_cval_el0, sysreg_read(cntvct_el0) + clock_ticks(&timer, ns));
     sysreg_write(cntv_ctl_el0, 1);
     cpu_isb();
 }
@@ -162,24 +158,28 @@ void timer_interrupt(void)
 
 /* ---- Interrupts --------------------------------------------------------------------------------------- */
 
-status_t hal_irq_init(const struct boot_info *info)
+static status_t irq_init_this_cpu(void)
 {
-    (void)info;
+    status_t status = gic_init_cpu(hal_percpu());
+    if (status != OK) {
+        kprintf("gic: no redistributor answers for CPU %#llx\n", (unsigned long long)hal_percpu()->hw_id);
+        return status;
+    }
+    gic_enable_private(GIC_IPI);
+    gic_enable_private(timer_intid);
+    return OK;
+}
+
+status_t hal_irq_init(void)
+{
     status_t status = gic_init(&machine.platform);
     if (status == OK)
         status = timer_init(machine.platform.timer_irq);
-    if (status == OK)
-        hal_irq_init_cpu();
-    return status;
+    return status == OK ? irq_init_this_cpu() : status;
 }
 
 void hal_irq_init_cpu(void)
 {
-    if (gic_init_cpu(hal_percpu()) != OK) {
-        kprintf("gic: no redistributor for CPU %#llx; it stays off\n",
-                (unsigned long long)hal_percpu()->hw_id);
+    if (irq_init_this_cpu() != OK)
         hal_cpu_halt();
-    }
-    gic_enable_private(GIC_IPI);
-    gic_enable_private(timer_intid);
 }

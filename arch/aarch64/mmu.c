@@ -5,7 +5,6 @@
  */
 #include <arch/hal.h>
 #include <kernel/address_space.h>
-#include <kernel/console.h>
 
 #define LEVELS 4
 #define MAX_LEAF 2 /* 1 GiB blocks */
@@ -15,15 +14,18 @@
 
 uint64_t mmu_root;
 
-status_t hal_mmu_probe(unsigned wanted, unsigned *levels, unsigned *max_leaf)
+/* PARange 0 … 5 (Arm ARM D17.2.64); larger ones need LPA2, which the tables here do not use. */
+static unsigned paddr_bits(void)
 {
-    if (wanted != 0 && wanted != LEVELS) {
-        kprintf("mmu: %u levels are not offered; aarch64 runs with %u (48-bit addresses)\n", wanted, LEVELS);
-        return ERR_UNSUPPORTED;
-    }
-    *levels = LEVELS;
-    *max_leaf = MAX_LEAF;
-    return OK;
+    static const unsigned bits[] = {32, 36, 40, 42, 44, 48};
+    uint64_t range = sysreg_read(id_aa64mmfr0_el1) & 15;
+    return range < ARRAY_LEN(bits) ? bits[range] : PTE_PADDR_BITS;
+}
+
+struct mmu_features hal_mmu_probe(void)
+{
+    return (struct mmu_features){.min_levels = LEVELS, .max_levels = LEVELS, .max_leaf = MAX_LEAF,
+                                 .paddr_bits = paddr_bits()};
 }
 
 const char *hal_mmu_mode_name(unsigned levels)

@@ -39,9 +39,8 @@ int64_t psci_call(uint32_t function, uint64_t a, uint64_t b, uint64_t c)
     }
 }
 
-status_t hal_cpu_start(const struct boot_info *info, struct percpu *cpu)
+status_t hal_cpu_start(struct percpu *cpu)
 {
-    (void)info;
     cpu_dcache_clean(&mmu_root, sizeof(mmu_root));
     int64_t result = psci_call(PSCI_CPU_ON, cpu->hw_id, image_phys(secondary_start).v, (uintptr_t)cpu);
     if (result == PSCI_NOT_SUPPORTED)

@@ -8,6 +8,7 @@
 #include <arch/hal.h>
 #include <arch/sbi.h>
 #include <kernel/address_space.h>
+#include <kernel/clock.h>
 #include <kernel/console.h>
 #include <kernel/early.h>
 #include <kernel/percpu.h>
@@ -17,14 +18,9 @@
 #define SSTATUS_SUM (UINT64_C(1) << 18)
 #define SSTATUS_MXR (UINT64_C(1) << 19)
 
-#define NS_PER_S UINT64_C(1000000000)
-
 bool cpu_has_cycle, cpu_has_instret;
 
-static struct {
-    uint64_t start;
-    uint64_t ns_per_tick, ticks_per_ns; /* 32.32 */
-} timer;
+static struct clock timer;
 
 /* ---- Control ------------------------------------------------------------------------------------------ */
 
@@ -77,11 +73,6 @@ _Noreturn void hal_exit(bool ok)
 
 /* ---- Timer -------------------------------------------------------------------------------------------- */
 
-static uint64_t scale(uint64_t value, uint64_t factor)
-{
-    return (uint64_t)((unsigned __int128)value * factor >> 32);
-}
-
 static status_t timer_init(uint64_t frequency)
 {
     if (frequency == 0 || frequency > UINT32_MAX || !sbi_has(SBI_TIME)) {
@@ -89,28 +80,25 @@ static status_t timer_init(uint64_t frequency)
                 sbi_has(SBI_TIME) ? "present" : "missing");
         return ERR_UNSUPPORTED;
     }
-    timer.start = csr_read(time);
-    timer.ticks_per_ns = (frequency << 32) / NS_PER_S;
-    timer.ns_per_tick = (NS_PER_S << 32) / frequency;
+    timer = clock_make(frequency, csr_read(time));
     return OK;
 }
 
 uint64_t hal_time_ns(void)
 {
-    return scale(csr_read(time) - timer.start, timer.ns_per_tick);
+    return clock_ns(&timer, csr_read(time));
 }
 
 void hal_timer_set(uint64_t ns)
 {
-    sbi_call(SBI_TIME, SBI_TIME_SET, csr_read(time) + scale(ns, timer.ticks_per_ns), 0, 0);
+    sbi_call(SBI_TIME, SBI_TIME_SET, csr_read(time) + clock_ticks(&timer, ns), 0, 0);
     csr_set(sie, INTERRUPT_TIMER);
 }
 
 /* ---- Interrupts --------------------------------------------------------------------------------------- */
 
-status_t hal_irq_init(const struct boot_info *info)
+status_t hal_irq_init(void)
 {
-    (void)info;
     if (!sbi_has(SBI_IPI)) {
         kprintf("sbi: no inter-processor interrupts\n");
         return ERR_UNSUPPORTED;

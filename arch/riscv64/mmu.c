@@ -9,7 +9,6 @@
  */
 #include <arch/hal.h>
 #include <kernel/address_space.h>
-#include <kernel/console.h>
 
 #define LEVELS_MIN 3
 #define LEVELS_MAX 5
@@ -56,26 +55,20 @@ static bool offers(unsigned levels)
     return taken;
 }
 
-status_t hal_mmu_probe(unsigned wanted, unsigned *levels, unsigned *max_leaf)
+struct mmu_features hal_mmu_probe(void)
 {
     uint64_t irq = hal_irq_save();
     unsigned found = LEVELS_MAX;
     while (found > LEVELS_MIN && !offers(found))
         found--;
     hal_irq_restore(irq);
-    if (wanted != 0 && (wanted < LEVELS_MIN || wanted > found)) {
-        kprintf("mmu: %u levels are not offered; this machine has 3 (Sv39) to %u (%s)\n", wanted, found,
-                hal_mmu_mode_name(found));
-        return ERR_UNSUPPORTED;
-    }
-    *levels = wanted != 0 ? wanted : found;
-    *max_leaf = MAX_LEAF;
-    return OK;
+    return (struct mmu_features){.min_levels = LEVELS_MIN, .max_levels = found, .max_leaf = MAX_LEAF,
+                                 .paddr_bits = PTE_PADDR_BITS};
 }
 
 const char *hal_mmu_mode_name(unsigned levels)
 {
-    return levels >= LEVELS_MIN && levels <= LEVELS_MAX ? mode_name[levels - LEVELS_MIN] : "unknown";
+    return mode_name[levels - LEVELS_MIN];
 }
 
 /* Root and mode change in one write; code, stack and fixmap are mapped alike before and after it. */

@@ -17,9 +17,8 @@ extern struct {
     uint64_t hart, percpu;
 } late_hart;
 
-status_t hal_cpu_start(const struct boot_info *info, struct percpu *cpu)
+status_t hal_cpu_start(struct percpu *cpu)
 {
-    (void)info;
     late_hart.percpu = (uintptr_t)cpu;
     late_hart.hart = cpu->hw_id;
     atomic_thread_fence(memory_order_seq_cst);

@@ -9,6 +9,7 @@
 #include <arch/hal.h>
 #include <drivers/irqchip/lapic.h>
 #include <drivers/timer/pit.h>
+#include <kernel/clock.h>
 #include <kernel/console.h>
 #include <kernel/early.h>
 #include <kernel/percpu.h>
@@ -20,7 +21,6 @@
 
 #define CR0_KERNEL (CR0_PE | CR0_MP | CR0_TS | CR0_ET | CR0_NE | CR0_WP | CR0_PG)
 
-#define NS_PER_S UINT64_C(1000000000)
 
 const bool hal_has_ports = true;
 
@@ -158,19 +158,14 @@ static status_t clock_init(void)
     return ERR_UNSUPPORTED;
 }
 
-static uint64_t scale(uint64_t value, uint64_t factor)
-{
-    return (uint64_t)((unsigned __int128)value * factor >> 32);
-}
-
 uint64_t hal_time_ns(void)
 {
-    return clocks.start == 0 ? 0 : scale(hal_cycles() - clocks.start, clocks.ns_per_cycle);
+    return clocks.start == 0 ? 0 : clock_scale(hal_cycles() - clocks.start, clocks.ns_per_cycle);
 }
 
 static void timer_arm(uint64_t ns)
 {
-    uint64_t ticks = scale(ns, clocks.ticks_per_ns) + 1;
+    uint64_t ticks = clock_scale(ns, clocks.ticks_per_ns) + 1;
     lapic_timer_start((uint32_t)min_u64(ticks, UINT32_MAX));
 }
 
@@ -225,11 +220,10 @@ static uint64_t highest_apic_id(const struct topo *topo)
     return highest;
 }
 
-status_t hal_irq_init(const struct boot_info *info)
+status_t hal_irq_init(void)
 {
-    (void)info;
     mask_legacy();
-    status_t status = lapic_init(machine.platform.lapic, highest_apic_id(&machine.topo));
+    status_t status = lapic_init(highest_apic_id(&machine.topo));
     if (status != OK)
         return status;
     lapic_init_cpu();

@@ -5,7 +5,6 @@
  * at once.
  */
 #include <arch/hal.h>
-#include <kernel/console.h>
 #include <kernel/early.h>
 
 #define LEVELS_MIN 4
@@ -13,6 +12,7 @@
 
 #define CPUID7_ECX_LA57 (1u << 16)
 #define CPUID_EXTENDED 0x80000001
+#define CPUID_SIZES 0x80000008 /* every CPU with long mode has this leaf */
 #define EXTENDED_EDX_PAGE1GB (1u << 26)
 
 /* Pages that are dropped one by one; larger ranges cost the whole TLB. */
@@ -21,22 +21,17 @@
 uint64_t mmu_root;
 unsigned mmu_levels;
 
-status_t hal_mmu_probe(unsigned wanted, unsigned *levels, unsigned *max_leaf)
+struct mmu_features hal_mmu_probe(void)
 {
-    unsigned deepest = (cpuid(7).ecx & CPUID7_ECX_LA57) ? LEVELS_MAX : LEVELS_MIN;
-    if (wanted != 0 && (wanted < LEVELS_MIN || wanted > deepest)) {
-        kprintf("mmu: %u levels are not offered; this CPU has %s\n", wanted,
-                deepest == LEVELS_MAX ? "4 and 5" : "4");
-        return ERR_UNSUPPORTED;
-    }
-    *levels = wanted != 0 ? wanted : deepest;
-    *max_leaf = (cpuid(CPUID_EXTENDED).edx & EXTENDED_EDX_PAGE1GB) ? 2 : 1;
-    return OK;
+    bool la57 = (cpuid(7).ecx & CPUID7_ECX_LA57) != 0;
+    bool gigabyte = (cpuid(CPUID_EXTENDED).edx & EXTENDED_EDX_PAGE1GB) != 0;
+    return (struct mmu_features){.min_levels = LEVELS_MIN, .max_levels = la57 ? LEVELS_MAX : LEVELS_MIN,
+                                 .max_leaf = gigabyte ? 2 : 1, .paddr_bits = cpuid(CPUID_SIZES).eax & 0xff};
 }
 
 const char *hal_mmu_mode_name(unsigned levels)
 {
-    return levels == LEVELS_MAX ? "5-level" : "4-level";
+    return levels == 3 ? "3-level" : levels == 4 ? "4-level" : "5-level";
 }
 
 /* Turning CR4.PGE off drops everything, global translations and cached upper entries included. */

@@ -31,7 +31,8 @@ static status_t low_table(void *context, paddr_t *table)
     (void)context;
     pfn_t frame;
     status_t status = alloc_below(GIB(4), ZONE_DMA32, &frame);
-    *table = paddr_of(frame);
+    if (status == OK)
+        *table = paddr_of(frame);
     return status;
 }
 
@@ -103,9 +104,8 @@ static void wait_ns(uint64_t ns)
         hal_cpu_relax();
 }
 
-status_t hal_cpu_start(const struct boot_info *info, struct percpu *cpu)
+status_t hal_cpu_start(struct percpu *cpu)
 {
-    (void)info;
     if (!lapic_reaches(cpu->hw_id))
         return ERR_UNSUPPORTED;
     status_t status = trampoline.v == 0 ? make_trampoline() : OK;

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
- * ACPI: from the root pointer to the few tables that say something about CPUs, nodes and the console (ACPI 6.5,
- * chapter 5). Only static tables are read; nothing is interpreted.
+ * ACPI: from the root pointer to the few tables that say something about CPUs, nodes and the console (ACPI
+ * 6.5, chapter 5). Only static tables are read; nothing is interpreted.
  *
- * A table is mapped twice: its header first, then, if it is wanted and its length believable, all of it. The root
- * table is read once and its entries are only ever compared by signature, so tables that name themselves or each
- * other end nothing. Where a signature comes twice the first counts.
+ * A table is mapped twice: its header first, then, if it is wanted and its length believable, all of it. The
+ * root table is read once and its entries are only ever compared by signature, so tables that name themselves
+ * or each other end nothing. Where a signature comes twice the first counts.
  */
 #include "reader.h"
 
@@ -49,7 +49,7 @@ static void refuse_table(struct acpi_tables *tables, const uint8_t *header, unsi
 static void take(struct acpi_tables *tables, const uint8_t *bytes, uint64_t size)
 {
     uint32_t length = le32(bytes + AT_LENGTH);
-    if (length < ACPI_HEADER || length > size || length > TABLE_MAX) {
+    if (length < ACPI_HEADER || length > size) {
         refuse_table(tables, bytes, AT_LENGTH);
         return;
     }
@@ -86,14 +86,15 @@ static void take_at(struct acpi_tables *tables, const struct phys_reader *phys, 
     if (!is_wanted(header))
         return;
     uint32_t length = le32(header + AT_LENGTH);
-    const uint8_t *bytes = length > TABLE_MAX ? NULL : phys->map(phys->context, address, length);
+    bool believable = length >= ACPI_HEADER && length <= TABLE_MAX;
+    const uint8_t *bytes = believable ? phys->map(phys->context, address, length) : NULL;
     if (bytes == NULL)
         refuse_table(tables, header, AT_LENGTH);
     else
         take(tables, bytes, length);
 }
 
-/* ---- From the root pointer ---------------------------------------------------------------------------------- */
+/* ---- From the root pointer ----------------------------------------------------------------------------- */
 
 static status_t refuse(struct machine *machine, const char *what, uint64_t address, const char *why)
 {
@@ -111,8 +112,10 @@ static status_t read_root(struct acpi_tables *tables, const struct phys_reader *
     uint32_t length = le32(root + AT_LENGTH);
     if (memcmp(root, name, 4) != 0)
         return refuse(tables->machine, name, address, "another signature at 0x0");
-    if (length < ACPI_HEADER || length > TABLE_MAX || (root = phys->map(phys->context, address, length)) == NULL)
-        return refuse(tables->machine, name, address, "the length at 0x4 is not that of a table that is here");
+    if (length < ACPI_HEADER || length > TABLE_MAX ||
+        (root = phys->map(phys->context, address, length)) == NULL)
+        return refuse(tables->machine, name, address,
+                      "the length at 0x4 is not that of a table that is here");
     if (!sums_to_zero(root, length))
         return refuse(tables->machine, name, address, "the checksum at 0x9 is wrong");
     uint32_t count = (length - ACPI_HEADER) / entry_size;
@@ -147,7 +150,8 @@ static status_t read_rsdp(struct acpi_tables *tables, const struct phys_reader *
     if (rsdp[15] >= 2) {
         const uint8_t *extended = phys->map(phys->context, address, 36);
         uint32_t length = extended != NULL ? le32(extended + 20) : 0;
-        if (length < 36 || length > FRAME_SIZE || (extended = phys->map(phys->context, address, length)) == NULL)
+        if (length < 36 || length > FRAME_SIZE ||
+            (extended = phys->map(phys->context, address, length)) == NULL)
             return refuse(machine, "RSDP", address, "the length at 0x14 is wrong");
         if (!sums_to_zero(extended, length))
             return refuse(machine, "RSDP", address, "the extended checksum at 0x20 is wrong");
@@ -160,7 +164,7 @@ static status_t read_rsdp(struct acpi_tables *tables, const struct phys_reader *
     return refuse(machine, "RSDP", address, "no root table can be used");
 }
 
-/* ---- Single tables -------------------------------------------------------------------------------------- */
+/* ---- Single tables ------------------------------------------------------------------------------------- */
 
 static void take_single(struct acpi_tables *tables, const uint8_t *bytes, uint64_t size)
 {
@@ -212,16 +216,16 @@ status_t acpi_describe(struct machine *machine, const struct machine_sources *so
     return tables.good == 0 && tables.bad > 0 ? ERR_CORRUPT : OK;
 }
 
-bool acpi_check_structures(struct machine *machine, struct acpi_table table, const char *name, uint32_t offset,
-                           uint32_t (*least)(uint8_t type))
+bool acpi_check_structures(struct machine *machine, struct acpi_table table, const char *name,
+                           uint32_t offset, uint32_t (*least)(uint8_t type))
 {
     while (offset < table.length) {
         uint32_t left = table.length - offset;
         const uint8_t *structure = table.bytes + offset;
         uint32_t length = left >= 2 ? structure[1] : 0;
-        if (length < 2 || length > left || length < least(structure[0])) {
-            note(&machine->notes, "acpi: %s: at 0x%x: structure of type %u has length %u; table left out", name,
-                 offset, structure[0], length);
+        if (length > left || length < least(structure[0])) {
+            note(&machine->notes, "acpi: %s: at 0x%x: structure of type %u has length %u; table left out",
+                 name, offset, structure[0], length);
             return false;
         }
         offset += length;

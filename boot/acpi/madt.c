@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * MADT (ACPI 6.5, 5.2.12): CPUs and interrupt controllers. CPUs that are not enabled are place holders, or may be
- * plugged in later; neither kind is there.
+ * MADT (ACPI 6.5, 5.2.12): CPUs and interrupt controllers. CPUs that are not enabled are place holders, or
+ * may be plugged in later; neither kind is there.
  */
 #include "reader.h"
 
@@ -109,7 +109,8 @@ bool acpi_madt(struct machine *machine, struct acpi_table table)
 {
     struct platform *platform = &machine->platform;
     if (table.length < MADT_STRUCTURES) {
-        note(&machine->notes, "acpi: APIC: at 0x%x: the table ends inside its header; left out", table.length);
+        note(&machine->notes, "acpi: APIC: at 0x%x: the table ends inside its header; left out",
+             table.length);
         return false;
     }
     if (!acpi_check_structures(machine, table, "APIC", MADT_STRUCTURES, least))

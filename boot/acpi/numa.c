@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * SRAT and SLIT (ACPI 6.5, 5.2.16 and 5.2.17): which proximity domain a CPU or a range of memory belongs to, and
- * how far apart domains are. SRAT says where memory may be, not that it is there.
+ * SRAT and SLIT (ACPI 6.5, 5.2.16 and 5.2.17): which proximity domain a CPU or a range of memory belongs to,
+ * and how far apart domains are. SRAT says where memory may be, not that it is there.
  *
  * Domains had 8 bits until revision 2 of the SRAT; in older tables the other bytes mean nothing.
  */
@@ -58,8 +58,8 @@ static void place_cpu(struct machine *machine, uint32_t offset, uint32_t id, boo
     struct topo *topo = &machine->topo;
     if (!have_madt) {
         if (topo_add_cpu(topo, id, id, node, true) == ERR_FULL)
-            note(&machine->notes, "acpi: SRAT: at 0x%x: CPU 0x%x is one too many, this kernel knows %u", offset,
-                 id, TOPO_MAX_CPUS);
+            note(&machine->notes, "acpi: SRAT: at 0x%x: CPU 0x%x is one too many, this kernel knows %u",
+                 offset, id, TOPO_MAX_CPUS);
         return;
     }
     for (uint32_t i = 0; i < topo->cpu_count; i++) {
@@ -78,7 +78,8 @@ static void read_memory(struct machine *machine, uint32_t offset, const uint8_t 
         return;
     status_t status = topo_add_range(&machine->topo, node, start, size, (flags & HOT_PLUGGABLE) != 0);
     if (status == ERR_INVALID)
-        note(&machine->notes, "acpi: SRAT: at 0x%x: 0x%llx + 0x%llx wraps around; left out", offset, (unsigned long long)start, (unsigned long long)size);
+        note(&machine->notes, "acpi: SRAT: at 0x%x: 0x%llx + 0x%llx wraps around; left out", offset,
+             (unsigned long long)start, (unsigned long long)size);
     else if (status == ERR_FULL)
         note(&machine->notes, "acpi: SRAT: at 0x%x: more than %u ranges; its node is guessed", offset,
              TOPO_MAX_RANGES);
@@ -124,14 +125,16 @@ static void read_affinity(struct machine *machine, uint32_t offset, const uint8_
         return;
     }
     uint16_t node;
-    if ((flags & ENABLED) != 0 && find_domain(machine, domain, revision, &node) && at[0] != INITIATOR_AFFINITY)
+    if ((flags & ENABLED) != 0 && find_domain(machine, domain, revision, &node) &&
+        at[0] != INITIATOR_AFFINITY)
         place_cpu(machine, offset, id, by_uid, have_madt, node);
 }
 
 bool acpi_srat(struct machine *machine, struct acpi_table table)
 {
     if (table.length < SRAT_STRUCTURES) {
-        note(&machine->notes, "acpi: SRAT: at 0x%x: the table ends inside its header; left out", table.length);
+        note(&machine->notes, "acpi: SRAT: at 0x%x: the table ends inside its header; left out",
+             table.length);
         return false;
     }
     if (!acpi_check_structures(machine, table, "SRAT", SRAT_STRUCTURES, least))
@@ -149,8 +152,8 @@ static bool check_slit(struct machine *machine, struct acpi_table table)
 {
     uint64_t count = table.length >= SLIT_MATRIX ? le64(table.bytes + ACPI_HEADER) : 0;
     if (count == 0 || count > SLIT_SIDE_MAX || count * count > table.length - SLIT_MATRIX) {
-        note(&machine->notes, "acpi: SLIT: at 0x%x: %llu localities do not fit the table; left out", ACPI_HEADER,
-             (unsigned long long)count);
+        note(&machine->notes, "acpi: SLIT: at 0x%x: %llu localities do not fit the table; left out",
+             ACPI_HEADER, (unsigned long long)count);
         return false;
     }
     const uint8_t *matrix = table.bytes + SLIT_MATRIX;
@@ -165,8 +168,8 @@ static bool check_slit(struct machine *machine, struct acpi_table table)
     return true;
 }
 
-/* The node of a locality: one that SRAT named, or a new one. Many firmwares list more localities than the machine
- * has; beyond the kernel's limit those that nobody else named are passed over. */
+/* The node of a locality: one that SRAT named, or a new one. Many firmwares list more localities than the
+ * machine has; beyond the kernel's limit those that nobody else named are passed over. */
 static bool find_locality(struct machine *machine, uint32_t locality, uint16_t *node)
 {
     return topo_add_node(&machine->topo, locality, node) == OK;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * SPCR (Microsoft, revision 4) names the console; the FADT's ARM flags (ACPI 6.5, 5.2.9) say how PSCI is called.
+ * SPCR (Microsoft, revision 4) names the console; the FADT's ARM flags (ACPI 6.5, 5.2.9) say how PSCI is
+ * called.
  */
 #include "reader.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * The ACPI reader, inside. acpi.c finds the tables and checks their frames, the other files read one table each
- * from bytes that are known to be there.
+ * The ACPI reader, inside. acpi.c finds the tables and checks their frames, the other files read one table
+ * each from bytes that are known to be there.
  */
 #ifndef BOOT_ACPI_READER_H
 #define BOOT_ACPI_READER_H
@@ -23,9 +23,9 @@ bool acpi_slit(struct machine *machine, struct acpi_table table);
 bool acpi_spcr(struct machine *machine, struct acpi_table table);
 bool acpi_fadt(struct machine *machine, struct acpi_table table);
 
-/* Checks the structures (type, length, …) that fill a table from `offset` on: each fits and is at least as long as
- * `least(type)` says. True if all are good; otherwise `name` and the offset are noted. */
-bool acpi_check_structures(struct machine *machine, struct acpi_table table, const char *name, uint32_t offset,
-                           uint32_t (*least)(uint8_t type));
+/* Checks the structures (type, length, …) that fill a table from `offset` on: each fits and is at least as
+ * long as `least(type)` ≥ 2 says. True if all are good; otherwise `name` and the offset are noted. */
+bool acpi_check_structures(struct machine *machine, struct acpi_table table, const char *name,
+                           uint32_t offset, uint32_t (*least)(uint8_t type));
 
 #endif

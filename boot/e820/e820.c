@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * e820: a list of ranges with types, in any order, from PVH or the Linux boot protocol. Where entries overlap the
- * highest type wins (ACPI 6.5, 15.2), which the memory map does by itself.
+ * e820: a list of ranges with types, in any order, from PVH or the Linux boot protocol. Where entries overlap
+ * the highest type wins (ACPI 6.5, 15.2), which the memory map does by itself.
  */
 #include "../readers.h"
 

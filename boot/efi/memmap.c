@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * The EFI memory map (UEFI 2.10, 7.2), as it stands after ExitBootServices: what the loader and the boot services
- * used is free again. Descriptors may be longer than the structure known here; the map says how long.
+ * The EFI memory map (UEFI 2.10, 7.2), as it stands after ExitBootServices: what the loader and the boot
+ * services used is free again. Descriptors may be longer than the structure known here; the map says how
+ * long.
  *
  * Firmware cuts the map into many descriptors of equal kind; runs that adjoin become one claim, named by the
  * first descriptor's index.

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * The device tree (Devicetree Specification 0.4), through libfdt. libfdt stays inside the blob once its header is
- * true, but trusts that the structure makes sense; so the whole structure is checked first, token by token, and
- * a tree that fails is refused as a whole: nothing has been claimed by then.
+ * The device tree (Devicetree Specification 0.4), through libfdt. libfdt stays inside the blob once its
+ * header is true, but trusts that the structure makes sense; so the whole structure is checked first, token
+ * by token, and a tree that fails is refused as a whole: nothing has been claimed by then.
  *
  * Two rules of our own: nodes are visited by one walk instead of by path look-ups, which would make hostile
  * trees quadratic; and stdout-path's alias is followed here, once, because libfdt would follow an alias that
@@ -65,7 +65,7 @@ static status_t check_structure(struct machine *machine, const void *fdt)
             continue;
         const char *name;
         int length;
-        if (depth == 0 || fdt_getprop_by_offset(fdt, offset, &name, &length) == NULL || name == NULL)
+        if (depth == 0 || fdt_getprop_by_offset(fdt, offset, &name, &length) == NULL)
             return refuse(machine, where, "a property without a name");
     }
 }
@@ -163,8 +163,8 @@ static bool is_available(const void *fdt, int node)
     return status == NULL || strcmp(status, "okay") == 0 || strcmp(status, "ok") == 0;
 }
 
-/* How many cells a node's children use; the specification's defaults are 2 and 1. Negative: more than the four
- * that any bus has, or fewer than `least`. */
+/* How many cells a node's children use; the specification's defaults are 2 and 1. Negative: more than the
+ * four that any bus has, or fewer than `least`. */
 static int cells(const void *fdt, int node, const char *name, int unsaid, uint32_t least)
 {
     int length;

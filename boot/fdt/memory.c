@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
- * Memory in the device tree: memory nodes say where RAM is, the reservation list and /reserved-memory what of it
- * is taken. A reservation without an address (size, alignment, alloc-ranges) leaves the place to the kernel; it
- * is recorded and takes nothing away here.
+ * Memory in the device tree: memory nodes say where RAM is, the reservation list and /reserved-memory what of
+ * it is taken. A reservation without an address (size, alignment, alloc-ranges) leaves the place to the
+ * kernel; it is recorded and takes nothing away here.
  *
- * Of ranges that pass the end of the address space, memory is left out and a reservation kept up to there: either
- * way, less is free.
+ * Of ranges that pass the end of the address space, memory is left out and a reservation kept up to there:
+ * either way, less is free.
  */
 #include "reader.h"
 

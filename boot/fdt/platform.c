@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * What drivers want from the device tree: the console that /chosen names, the interrupt controller, the timer, how
- * CPUs are started, the emulator's exit device, and how far the narrowest DMA master reaches. Registers are given as
- * their bus sees them and translated through every bus above.
+ * What drivers want from the device tree: the console that /chosen names, the interrupt controller, the
+ * timer, how CPUs are started, the emulator's exit device, and how far the narrowest DMA master reaches.
+ * Registers are given as their bus sees them and translated through every bus above.
  */
 #include "reader.h"
 
@@ -148,8 +148,8 @@ void fdt_device(struct fdt_walk *walk)
         walk->machine->platform.sifive_test = base;
 }
 
-/* The architected timer lists secure, non-secure, virtual and hypervisor interrupts as (0 shared or 1 private,
- * number, flags); ids of private ones start at 16, of shared ones at 32. */
+/* The architected timer lists secure, non-secure, virtual and hypervisor interrupts as (0 shared or 1
+ * private, number, flags); ids of private ones start at 16, of shared ones at 32. */
 void fdt_finish_platform(struct fdt_walk *walk)
 {
     const unsigned virtual_timer = 2;

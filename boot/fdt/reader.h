@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * The device tree reader, inside: one walk over all nodes that keeps the path from the root, so that nothing has
- * to search for a parent. fdt.c walks, the other files look at the nodes that concern them.
+ * The device tree reader, inside: one walk over all nodes that keeps the path from the root, so that nothing
+ * has to search for a parent. fdt.c walks, the other files look at the nodes that concern them.
  */
 #ifndef BOOT_FDT_READER_H
 #define BOOT_FDT_READER_H
@@ -45,7 +45,7 @@ void fdt_finish_platform(struct fdt_walk *walk);
 /* The numa-node-id of the node looked at; false: none, or one that means none. */
 bool fdt_numa_id(const struct fdt_walk *walk, uint32_t *id);
 
-/* ---- Reading properties --------------------------------------------------------------------------------- */
+/* ---- Reading properties -------------------------------------------------------------------------------- */
 
 static inline const struct fdt_level *fdt_here(const struct fdt_walk *walk)
 {

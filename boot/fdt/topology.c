@@ -89,7 +89,8 @@ void fdt_distances(struct fdt_walk *walk)
     for (int i = 0; i < count; i++) {
         if (set_distance(walk, matrix + 3 * i))
             continue;
-        note(&walk->machine->notes, "fdt: at 0x%x: distance-matrix entry %d makes no sense; the rest is left out",
+        note(&walk->machine->notes,
+             "fdt: at 0x%x: distance-matrix entry %d makes no sense; the rest is left out",
              fdt_offset_in_blob(walk->fdt, node), i);
         return;
     }

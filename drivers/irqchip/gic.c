@@ -17,7 +17,6 @@
 
 /* Distributor; a version 3 redistributor has the same layout for private interrupts in its second 64 KiB. */
 #define GICD_CTLR 0x000
-#define GICD_TYPER 0x004
 #define GICD_IGROUPR 0x080
 #define GICD_ISENABLER 0x100
 #define GICD_ICENABLER 0x180
@@ -73,8 +72,7 @@ static bool wait_clear(const volatile void *base, uint64_t offset, uint32_t mask
     return false;
 }
 
-/* ---- Private interrupts, the same in both versions but for where their registers are
- * -------------------- */
+/* ---- Private interrupts: the same in both versions, but for where their registers are ---------------- */
 
 static volatile void *redistributor(const struct percpu *cpu)
 {
@@ -176,8 +174,10 @@ status_t gic_init(const struct platform *platform)
     gic.cpu_size = v3 ? platform->gic_cpu_size : GICC_SIZE;
     gic.dist = mmio_map(paddr(platform->gic_dist), v3 ? GICD_SIZE_V3 : GICD_SIZE_V2);
     gic.cpu = mmio_map(paddr(platform->gic_cpu), gic.cpu_size);
-    if (gic.dist == NULL || gic.cpu == NULL)
+    if (gic.dist == NULL || gic.cpu == NULL) {
+        kprintf("gic: its registers cannot be mapped\n");
         return ERR_NO_MEMORY;
+    }
     if (v3 && !v3_init_dist()) {
         kprintf("gic: the distributor does not answer\n");
         return ERR_UNSUPPORTED;

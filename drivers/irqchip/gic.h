@@ -13,6 +13,8 @@ struct platform;
 
 #define GIC_IPI 0         /* INTID of the inter-processor interrupt */
 #define GIC_PRIVATE 32    /* INTIDs below are each CPU's own */
+/* Private peripheral interrupts (IHI 0048B 2.2.1). */
+#define GIC_IS_PPI(intid) ((intid) >= 16 && (intid) < 32)
 #define GIC_SPURIOUS 1020 /* from here on: nothing to handle */
 
 /* Maps the controller and turns the distributor on. ERR_UNSUPPORTED: no controller this driver knows is

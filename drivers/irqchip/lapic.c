@@ -63,7 +63,7 @@ static void reg_write(unsigned reg, uint32_t value)
         mmio_write32(lapic.base, 16 * reg, value);
 }
 
-status_t lapic_init(uint64_t base, uint64_t max_id)
+status_t lapic_init(uint64_t max_id)
 {
     struct cpuid features = cpuid(1);
     uint64_t state = (features.edx & CPUID1_EDX_APIC) ? msr_read(MSR_APIC_BASE) : 0;
@@ -74,7 +74,7 @@ status_t lapic_init(uint64_t base, uint64_t max_id)
     bool wanted = max_id > XAPIC_MAX_ID && (features.ecx & CPUID1_ECX_X2APIC) != 0;
     lapic.x2apic = (state & APIC_BASE_X2APIC) != 0 || wanted;
     if (!lapic.x2apic)
-        lapic.base = mmio_map(paddr(base != 0 ? base : state & APIC_BASE_ADDRESS), FRAME_SIZE);
+        lapic.base = mmio_map(paddr(state & APIC_BASE_ADDRESS), FRAME_SIZE);
     return lapic.x2apic || lapic.base != NULL ? OK : ERR_NO_MEMORY;
 }
 

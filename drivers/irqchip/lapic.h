@@ -9,10 +9,10 @@
 
 #include <mm/types.h>
 
-/* Maps the registers at base (0: where the CPU says) and chooses the mode for ids up to max_id.
+/* Maps the registers where the CPU says they are and chooses the mode for ids up to max_id.
  * ERR_UNSUPPORTED: this CPU has no local APIC or it is disabled for good. ERR_NO_MEMORY: no room for its
  * registers. Boot CPU, once. */
-MUST_CHECK status_t lapic_init(uint64_t base, uint64_t max_id);
+MUST_CHECK status_t lapic_init(uint64_t max_id);
 
 /* Makes the calling CPU ready to take interrupts; its timer is off. */
 void lapic_init_cpu(void);

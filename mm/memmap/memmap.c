@@ -5,8 +5,8 @@
  *   at a boundary, one look at every claim tells the highest type that holds the byte there and where the
  *   next boundary lies; that stretch becomes a region, or lengthens the last one.
  *
- * The sweep needs no sorting and no memory besides the two tables. n claims have at most 2n boundaries, so it ends
- * after 2n looks at n claims: two million steps at the limit, a few thousand on machines that exist.
+ * The sweep needs no sorting and no memory besides the two tables. n claims have at most 2n boundaries, so it
+ * ends after 2n looks at n claims: two million steps at the limit, a few thousand on machines that exist.
  */
 #include <mm/memmap.h>
 
@@ -56,8 +56,12 @@ status_t memmap_claim(struct memmap *map, uint64_t start, uint64_t size, mem_typ
         return ERR_INVALID;
     if (map->claim_count == MEMMAP_MAX_CLAIMS)
         return ERR_FULL;
-    map->claim[map->claim_count++] = (struct mem_claim){
-        .start = paddr(start), .end = paddr(end), .type = type, .source = source, .detail = detail, .ram = ram};
+    map->claim[map->claim_count++] = (struct mem_claim){.start = paddr(start),
+                                                        .end = paddr(end),
+                                                        .type = type,
+                                                        .source = source,
+                                                        .detail = detail,
+                                                        .ram = ram};
     return OK;
 }
 

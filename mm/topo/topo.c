@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * Topology. Firmware adds nodes, ranges, CPUs and distances in any order; topo_settle then brings the nodes into
- * the order of their ids, which renumbers everything that refers to them, and derives the rest. It may run again
- * after more was added.
+ * Topology. Firmware adds nodes, ranges, CPUs and distances in any order; topo_settle then brings the nodes
+ * into the order of their ids, which renumbers everything that refers to them, and derives the rest. It may
+ * run again after more was added.
  *
  * Sorting is by insertion throughout: at most 64 nodes and 1,024 ranges, once per boot.
  */
@@ -121,7 +121,7 @@ static void sort_ranges(struct topo *topo)
     }
 }
 
-/* ---- Settling: what follows ------------------------------------------------------------------------------ */
+/* ---- Settling: what follows ---------------------------------------------------------------------------- */
 
 /* Bytes of a node's ranges, each once. The ranges are sorted. */
 static uint64_t range_bytes(const struct topo *topo, uint16_t node)

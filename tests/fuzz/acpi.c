@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * ACPI. Random bytes never have a right checksum, so the harness sets it, and signature and length too, unless the
- * input asks for its own. The input is a sequence of tables, each after a control byte and a length:
+ * ACPI. Random bytes never have a right checksum, so the harness sets it, and signature and length too,
+ * unless the input asks for its own. The input is a sequence of tables, each after a control byte and a
+ * length:
  *
  *   control & 7    signature: one of those below, 7 keeps the input's
  *   control & 8    keeps the length field      control & 16   keeps the checksum

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * What holds for every machine, however hostile its description: the map and the topology are sound; a byte is
- * free only if a source offered it and none took it; whoever gives up says why.
+ * What holds for every machine, however hostile its description: the map and the topology are sound; a byte
+ * is free only if a source offered it and none took it; whoever gives up says why.
  */
 #include "fuzz.h"
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * Fuzzing the readers of firmware tables. One target per format turns any bytes into sources; fuzz_describe reads
- * them as the kernel would and checks what must hold whatever they were. With -Dfuzz=true libFuzzer drives the
- * targets; otherwise replay.c does, over files and seeded mutations of them.
+ * Fuzzing the readers of firmware tables. One target per format turns any bytes into sources; fuzz_describe
+ * reads them as the kernel would and checks what must hold whatever they were. With -Dfuzz=true libFuzzer
+ * drives the targets; otherwise replay.c does, over files and seeded mutations of them.
  */
 #ifndef FUZZ_H
 #define FUZZ_H

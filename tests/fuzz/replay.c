@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Runs a target without libFuzzer: over each file, and over seeded mutations of it (cut off, bits flipped, words
- * replaced by the values that break arithmetic). The same files give the same runs.
+ * Runs a target without libFuzzer: over each file, and over seeded mutations of it (cut off, bits flipped,
+ * words replaced by the values that break arithmetic). The same files give the same runs.
  */
 #include "fuzz.h"
 
@@ -22,7 +22,8 @@ static uint64_t next_random(uint64_t *state)
 
 static void put_word(uint8_t *data, size_t size, uint64_t *random)
 {
-    static const uint32_t nasty[] = {0, 1, 3, 0x7fffffff, 0x80000000, 0xffffffff, 0xfffffffe, 0xffff, 0x10000};
+    static const uint32_t nasty[] = {0,          1,          3,      0x7fffffff, 0x80000000,
+                                     0xffffffff, 0xfffffffe, 0xffff, 0x10000};
     uint32_t word = nasty[next_random(random) % ARRAY_LEN(nasty)];
     if ((next_random(random) & 1) != 0)
         word = __builtin_bswap32(word);

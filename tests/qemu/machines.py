@@ -70,8 +70,8 @@ def models(isa):
     if isa == "x86_64":
         for cpu in ("qemu64", "max", "max,la57=off,smap=off"):
             yield Boot(f"CPU {cpu}", Machine(isa, cpu=cpu))
-        yield Boot("sparse CPU ids", Machine(isa, cpus=6, extra=("-smp", "6,sockets=2,cores=3,threads=1")), "cpus; selftest",
-                   expect=("^cpus: 6 of 6 running", r"^ +\d +0x6 "))
+        yield Boot("sparse CPU ids", Machine(isa, cpus=6, extra=("-smp", "6,sockets=2,cores=3,threads=1")),
+                   "cpus; selftest", expect=("^cpus: 6 of 6 running", r"^ +\d +0x6 "))
         yield Boot("machine pc", Machine(isa, extra=("-M", "pc")))
     if isa == "aarch64":
         for cpu in ("cortex-a53", "cortex-a76", "max"):

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Builds small device trees in memory, for tests that run where there is no dtc. Numbers are written big-endian;
- * what does not fit sets `full` and is left out.
+ * Builds small device trees in memory, for tests that run where there is no dtc. Numbers are written
+ * big-endian; what does not fit sets `full` and is left out.
  */
 #ifndef FDT_BUILDER_H
 #define FDT_BUILDER_H

@@ -34,6 +34,15 @@ static bool selected(const struct test_case *test, const char *suite)
     return suite == NULL || strcmp(test->suite, suite) == 0;
 }
 
+bool test_suite_exists(const char *suite)
+{
+    const struct test_case *const *test = __start_quire_tests;
+
+    while (test < __stop_quire_tests && !selected(*test, suite))
+        test++;
+    return test < __stop_quire_tests;
+}
+
 unsigned test_run_all(const char *suite, void (*print)(const char *format, ...))
 {
     const struct test_case *const *test;

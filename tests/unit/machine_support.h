@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * What the memory map, topology and reader tests share: one machine to fill, since it is too large for a stack
- * and the image has no room for several.
+ * What the memory map, topology and reader tests share: one machine to fill, since it is too large for a
+ * stack and the image has no room for several.
  */
 #ifndef MACHINE_SUPPORT_H
 #define MACHINE_SUPPORT_H

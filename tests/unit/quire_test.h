@@ -59,6 +59,9 @@ struct test_case {
 void test_fail(struct test_result *result, const char *file, int line, const char *format, ...) PRINTF(4, 5);
 void test_skip(struct test_result *result, const char *reason);
 
+/* Whether there is a test whose suite matches (NULL: any). */
+bool test_suite_exists(const char *suite);
+
 /* Runs the tests whose suite matches (NULL: all) and prints KTAP through port `print`. Returns failures. */
 unsigned test_run_all(const char *suite, void (*print)(const char *format, ...));
 

@@ -54,7 +54,8 @@ TEST(memmap, the_highest_type_wins_in_any_order)
     for (unsigned first = 0; first < 3; first++) {
         machine_clear();
         for (unsigned i = 0; i < 3; i++)
-            CHECK(claim(claims[(first + i) % 3].start, claims[(first + i) % 3].size, claims[(first + i) % 3].type));
+            CHECK(claim(claims[(first + i) % 3].start, claims[(first + i) % 3].size,
+                        claims[(first + i) % 3].type));
         CHECK(memmap_settle(MAP) == OK);
         CHECK_EQ(MAP->region_count, 4);
         CHECK(region_is(0, 0x1000, 0x2000, MEM_USABLE));
@@ -82,7 +83,8 @@ TEST(memmap, equal_neighbours_merge_and_holes_stay)
 TEST(memmap, frames_count_only_if_whole)
 {
     machine_clear();
-    CHECK(claim(0x1001, 0xfff, MEM_USABLE) && claim(0x2000, 0x1800, MEM_USABLE) && claim(0x9000, 0xfff, MEM_USABLE));
+    CHECK(claim(0x1001, 0xfff, MEM_USABLE) && claim(0x2000, 0x1800, MEM_USABLE) &&
+          claim(0x9000, 0xfff, MEM_USABLE));
     CHECK(memmap_settle(MAP) == OK);
     CHECK_EQ(memmap_frames(MAP, MEM_USABLE), 1);
     CHECK_EQ(memmap_bytes(MAP, MEM_USABLE, UINT64_MAX), 0xfff + 0x1800 + 0xfff);
@@ -93,7 +95,8 @@ TEST(memmap, installed_memory_counts_once_reserved_or_not)
 {
     uint64_t start, end;
     machine_clear();
-    CHECK(claim(0x4000, 0x2000, MEM_USABLE) && claim(0x1000, 0x2000, MEM_USABLE) && claim(0x2000, 0x2000, MEM_USABLE));
+    CHECK(claim(0x4000, 0x2000, MEM_USABLE) && claim(0x1000, 0x2000, MEM_USABLE) &&
+          claim(0x2000, 0x2000, MEM_USABLE));
     CHECK(claim(0x8000, 0x1000, MEM_USABLE) && claim(0x1000, 0x1000, MEM_RESERVED));
     CHECK(memmap_settle(MAP) == OK);
     CHECK_EQ(memmap_ram_bytes(MAP, &end), 0x6000);

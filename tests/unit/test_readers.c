@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * The readers of firmware tables on small tables made here. tests/test_inspect.py and the corpus have the large
- * ones; these run inside the kernel as well.
+ * The readers of firmware tables on small tables made here. tests/test_inspect.py and the corpus have the
+ * large ones; these run inside the kernel as well.
  */
 #include "fdt_builder.h"
 #include "machine_support.h"
@@ -38,6 +38,14 @@ TEST(readers, notes_leave_room_for_the_last_word)
     CHECK_EQ(MACHINE->notes.count + MACHINE->notes.dropped, 1000);
     note_fatal(&MACHINE->notes, "the end");
     CHECK(machine_noted("the end"));
+    /* Short lines until not even an empty one fits. */
+    for (unsigned i = 0; i < NOTES_BYTES; i++) {
+        note(&MACHINE->notes, "x");
+        note_fatal(&MACHINE->notes, "%s", i % 2 == 0 ? "" : "y");
+        CHECK(MACHINE->notes.used <= NOTES_BYTES);
+    }
+    CHECK_EQ(MACHINE->notes.text[MACHINE->notes.used - 1], 0);
+    CHECK(MACHINE->notes.used >= NOTES_BYTES - 1);
 }
 
 /* ---- e820 --------------------------------------------------------------------------------------------- */
@@ -45,8 +53,9 @@ TEST(readers, notes_leave_room_for_the_last_word)
 TEST(readers, e820_settles_overlaps_and_leaves_nonsense_out)
 {
     static const struct e820_entry entries[] = {
-        {0x100000, 0x700000, 1}, {0, 0x9fc00, 1},     {0x200000, 0x100000, 2}, {0x280000, 0x100000, 4},
-        {0x50000, 0, 1},         {~0xfffull, 0x2000, 1}, {0x900000, 0x1000, 99},  {0xa00000, 0x1000, 7},
+        {0x100000, 0x700000, 1}, {0, 0x9fc00, 1}, {0x200000, 0x100000, 2}, {0x280000, 0x100000, 4},
+        {0xb00000, 0x1000, 5},   {0x50000, 0, 1}, {~0xfffull, 0x2000, 1},  {0x900000, 0x1000, 99},
+        {0xa00000, 0x1000, 7},
     };
     struct machine_sources sources = {.e820 = entries, .e820_count = ARRAY_LEN(entries)};
     CHECK(machine_describe(MACHINE, &sources) == OK);
@@ -54,8 +63,9 @@ TEST(readers, e820_settles_overlaps_and_leaves_nonsense_out)
     CHECK(memmap_find(&MACHINE->map, paddr(0x2fffff))->type == MEM_ACPI_NVS);
     CHECK(memmap_find(&MACHINE->map, paddr(0x900000))->type == MEM_RESERVED);
     CHECK(memmap_find(&MACHINE->map, paddr(0xa00000))->type == MEM_PERSISTENT);
-    CHECK(machine_noted("e820: entry 4 at 0x50000 is empty"));
-    CHECK(machine_noted("e820: entry 0x5"));
+    CHECK(memmap_find(&MACHINE->map, paddr(0xb00000))->type == MEM_BAD);
+    CHECK(machine_noted("e820: entry 5 at 0x50000 is empty"));
+    CHECK(machine_noted("e820: entry 0x6"));
     CHECK_EQ(MACHINE->notes.count, 2);
     CHECK_EQ(MACHINE->limits.dma_end, MIB(16));
     CHECK(machine_check() == NULL);
@@ -63,7 +73,8 @@ TEST(readers, e820_settles_overlaps_and_leaves_nonsense_out)
 
 /* ---- EFI ---------------------------------------------------------------------------------------------- */
 
-static void efi_entry(uint64_t *map, unsigned i, uint32_t type, uint64_t start, uint64_t pages, uint64_t attributes)
+static void efi_entry(uint64_t *map, unsigned i, uint32_t type, uint64_t start, uint64_t pages,
+                      uint64_t attributes)
 {
     uint64_t *entry = map + 6 * i;
     entry[0] = type;
@@ -135,8 +146,9 @@ static status_t read_tree(void)
 {
     fdt_end(&tree);
     uint32_t size = fdt_finish(&tree);
-    return tree.full ? ERR_FULL
-                     : machine_describe(MACHINE, &(struct machine_sources){.fdt = tree.blob, .fdt_size = size});
+    return tree.full
+               ? ERR_FULL
+               : machine_describe(MACHINE, &(struct machine_sources){.fdt = tree.blob, .fdt_size = size});
 }
 
 TEST(readers, fdt_memory_minus_reservations)
@@ -397,7 +409,8 @@ static const void *map_memory(void *context, uint64_t address, uint64_t size)
 {
     (void)context;
     uint64_t offset = address - 0x1000;
-    return address >= 0x1000 && offset <= sizeof(memory) && size <= sizeof(memory) - offset ? memory + offset : NULL;
+    return address >= 0x1000 && offset <= sizeof(memory) && size <= sizeof(memory) - offset ? memory + offset
+                                                                                            : NULL;
 }
 
 static void sum_rsdp(void)
@@ -451,7 +464,7 @@ TEST(readers, acpi_from_the_root_pointer)
     CHECK(machine_noted("acpi: XSDT at 0xffffffffffffff00: cannot be read"));
 }
 
-/* ---- Order of trust ------------------------------------------------------------------------------------- */
+/* ---- Order of trust ------------------------------------------------------------------------------------ */
 
 TEST(readers, what_stands_in_for_a_source_that_cannot_be_read)
 {

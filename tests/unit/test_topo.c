@@ -58,7 +58,8 @@ TEST(topo, nodes_are_sorted_and_everything_follows)
 TEST(topo, fallback_is_nearest_first_then_by_id)
 {
     static const uint32_t ids[] = {0, 1, 2, 3};
-    static const uint8_t distance[4][4] = {{10, 20, 25, 20}, {20, 10, 20, 25}, {25, 20, 10, 20}, {30, 8, 8, 10}};
+    static const uint8_t distance[4][4] = {
+        {10, 20, 25, 20}, {20, 10, 20, 25}, {25, 20, 10, 20}, {30, 8, 8, 10}};
     static const uint16_t expected[4][4] = {{0, 1, 3, 2}, {1, 0, 2, 3}, {2, 1, 3, 0}, {3, 1, 2, 0}};
     CHECK(add_nodes(ids, 4));
     for (uint16_t i = 0; i < 4; i++)
@@ -143,7 +144,8 @@ TEST(topo, settling_again_changes_nothing)
 {
     static const uint32_t ids[] = {8, 4};
     CHECK(add_nodes(ids, 2));
-    CHECK(topo_add_range(TOPO, 0, 0x8000, 0x1000, false) == OK && topo_add_range(TOPO, 1, 0, 0x1000, false) == OK);
+    CHECK(topo_add_range(TOPO, 0, 0x8000, 0x1000, false) == OK &&
+          topo_add_range(TOPO, 1, 0, 0x1000, false) == OK);
     CHECK(claim(0x0, 0x9000, MEM_USABLE));
     for (unsigned round = 0; round < 3; round++) {
         CHECK(machine_settle(&test_machine) == OK);

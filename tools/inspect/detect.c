@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * What is in a file? Formats with a magic number say so themselves. Bare arrays (e820, EFI) are recognised by
- * whether most of their entries make sense as one and not as the other; a few hostile entries must not hide the
- * rest. What content leaves open, the file's name decides, then its folder's.
+ * whether most of their entries make sense as one and not as the other; a few hostile entries must not hide
+ * the rest. What content leaves open, the file's name decides, then its folder's.
  */
 #include "inspect.h"
 #include "readers.h"
@@ -37,8 +37,9 @@ bool text_is(struct bytes bytes)
 
 static bool is_acpi(struct bytes bytes)
 {
-    static const char known[] = "APIC SRAT SLIT SPCR FACP FACS XSDT RSDT DSDT SSDT HMAT MSCT CEDT NFIT MCFG HPET "
-                                "DMAR IVRS BGRT WAET RHCT GTDT PPTT IORT DBG2 TPM2 TCPA BOOT ";
+    static const char known[] =
+        "APIC SRAT SLIT SPCR FACP FACS XSDT RSDT DSDT SSDT HMAT MSCT CEDT NFIT MCFG HPET "
+        "DMAR IVRS BGRT WAET RHCT GTDT PPTT IORT DBG2 TPM2 TCPA BOOT ";
     char signature[6];
     if (bytes.size < 8)
         return false;
@@ -63,8 +64,8 @@ static bool efi_makes_sense(const uint8_t *entry)
 {
     uint32_t type = le32(entry), padding = le32(entry + 4);
     uint64_t start = le64(entry + 8), pages = le64(entry + 24);
-    return (type <= 15 || type >= 0x70000000) && padding == 0 && is_aligned(start, FRAME_SIZE) && pages != 0 &&
-           pages <= UINT64_MAX >> FRAME_SHIFT;
+    return (type <= 15 || type >= 0x70000000) && padding == 0 && is_aligned(start, FRAME_SIZE) &&
+           pages != 0 && pages <= UINT64_MAX >> FRAME_SHIFT;
 }
 
 /* Three of four entries, at least. */

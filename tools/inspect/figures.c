@@ -127,7 +127,8 @@ static uint64_t zone_end(const struct zone_limits *limits, uint64_t address)
 static uint64_t usable_end(const struct memmap *map, uint32_t i)
 {
     uint64_t end = map->region[i].end.v;
-    for (i++; i < map->region_count && map->region[i].start.v == end && map->region[i].type == MEM_USABLE; i++)
+    for (i++; i < map->region_count && map->region[i].start.v == end && map->region[i].type == MEM_USABLE;
+         i++)
         end = map->region[i].end.v;
     return end;
 }

@@ -13,7 +13,8 @@ static const char usage[] =
     "usage: quire inspect [--json] [--efi-desc-size N] [KIND:]FILE...\n"
     "\n"
     "Shows what the kernel would make of a machine that FILE describes: a device tree (.dtb), ACPI tables\n"
-    "(SIG.bin, or a folder of them), a physical memory image (.phys), an e820 or EFI memory map (.map, .bin),\n"
+    "(SIG.bin, or a folder of them), a physical memory image (.phys), an e820 or EFI memory map (.map, "
+    ".bin),\n"
     "a topology (.topo); several together describe one machine.\n"
     "KIND is fdt, acpi, phys, e820, efi or topo; without it content decides, then the file's name.\n";
 

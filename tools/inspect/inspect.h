@@ -2,8 +2,8 @@
  *
  * quire inspect: what the kernel would make of a machine, from files, through the kernel's own readers.
  *
- * Files become sources (load.c), the readers make a machine of them (boot/machine.c), figures.c works out what is
- * printed, and one of two printers prints it.
+ * Files become sources (load.c), the readers make a machine of them (boot/machine.c), figures.c works out
+ * what is printed, and one of two printers prints it.
  */
 #ifndef INSPECT_H
 #define INSPECT_H
@@ -72,8 +72,8 @@ struct range {
     uint64_t start, end;
 };
 
-/* The memory of a node before reservations, in order: installed RAM, or what the firmware's ranges say if nothing
- * says what is installed. Starts at *from = 0 and moves it on; false: no more. */
+/* The memory of a node before reservations, in order: installed RAM, or what the firmware's ranges say if
+ * nothing says what is installed. Starts at *from = 0 and moves it on; false: no more. */
 bool node_range_next(const struct machine *machine, uint16_t node, uint64_t *from, struct range *range);
 uint64_t node_bytes(const struct subject *subject, uint16_t node);
 uint64_t node_frames(const struct subject *subject, uint16_t node);

@@ -126,12 +126,13 @@ static void add(struct subject *subject, const char *path, enum kind kind, struc
         subject->recorded = true;
         break;
     case KIND_UNKNOWN:
-        fail("%s: neither content nor name tells what this is; write KIND:FILE (fdt, acpi, phys, e820, efi, topo)",
+        fail("%s: neither content nor name tells what this is; write KIND:FILE (fdt, acpi, phys, e820, efi, "
+             "topo)",
              path);
     }
 }
 
-/* ---- A folder of tables --------------------------------------------------------------------------------- */
+/* ---- A folder of tables -------------------------------------------------------------------------------- */
 
 static int is_table_name(const struct dirent *entry)
 {

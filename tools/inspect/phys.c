@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Physical memory images: "PHYSIMG1", a count, (address, length) for each blob, then the blobs in order. All other
- * memory is absent, and reading it fails.
+ * Physical memory images: "PHYSIMG1", a count, (address, length) for each blob, then the blobs in order. All
+ * other memory is absent, and reading it fails.
  */
 #include "inspect.h"
 #include "readers.h"
@@ -11,8 +11,8 @@
 #define HEADER 16
 #define ENTRY 16
 
-/* Blob i: where it lies in memory, how long it is, and its bytes. The offset of blob i in the file is the sum of
- * those before it, so blobs are visited in order. */
+/* Blob i: where it lies in memory, how long it is, and its bytes. The offset of blob i in the file is the sum
+ * of those before it, so blobs are visited in order. */
 struct blob {
     uint64_t address, size;
     const uint8_t *bytes;

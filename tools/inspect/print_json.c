@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * One JSON object. Addresses are hex strings, since JSON readers lose bits of large numbers; ends are exclusive;
- * nodes and CPUs go by the firmware's ids.
+ * One JSON object. Addresses are hex strings, since JSON readers lose bits of large numbers; ends are
+ * exclusive; nodes and CPUs go by the firmware's ids.
  */
 #include "inspect.h"
 
@@ -218,13 +218,14 @@ static void platform(const struct machine *machine)
     const struct platform *p = &machine->platform;
     printf("\"platform\":{\"model\":");
     text(p->model);
-    printf(",\"console\":{\"kind\":\"%s\",\"io_port\":%s,\"base\":\"0x%llx\",\"reg_shift\":%u,\"reg_width\":%u},",
+    printf(",\"console\":{\"kind\":\"%s\",\"io_port\":%s,\"base\":\"0x%llx\",\"reg_shift\":%u,\"reg_width\":%"
+           "u},",
            consoles[p->console.kind], truth(p->console.io_port), (ull)p->console.base, p->console.reg_shift,
            p->console.reg_width);
     printf("\"cpu_method\":\"%s\",\"gic\":{\"version\":%u,\"dist\":\"0x%llx\",\"cpu\":\"0x%llx\"},",
            methods[p->cpu_method], p->gic_version, (ull)p->gic_dist, (ull)p->gic_cpu);
-    printf("\"timer_irq\":%u,\"timebase_hz\":%llu,\"lapic\":\"0x%llx\",\"exit_device\":\"0x%llx\",", p->timer_irq,
-           (ull)p->timebase_hz, (ull)p->lapic, (ull)p->sifive_test);
+    printf("\"timer_irq\":%u,\"timebase_hz\":%llu,\"lapic\":\"0x%llx\",\"exit_device\":\"0x%llx\",",
+           p->timer_irq, (ull)p->timebase_hz, (ull)p->lapic, (ull)p->sifive_test);
     printf("\"bootargs\":");
     text(machine->bootargs);
     printf(",\"initrd\":{");

@@ -2,8 +2,8 @@
  *
  * The same for people, in at most 100 columns: the map as a bar and a table, nodes, zones, what was dropped.
  *
- * The bar leaves out what is not memory (holes, device windows), so a few MiB at the bottom of a large machine
- * still show: each column stands for an equal share of memory and shows the weightiest thing in it.
+ * The bar leaves out what is not memory (holes, device windows), so a few MiB at the bottom of a large
+ * machine still show: each column stands for an equal share of memory and shows the weightiest thing in it.
  */
 #include "inspect.h"
 
@@ -25,8 +25,9 @@ static const char *size(struct size_text *buffer, uint64_t bytes)
 static const struct {
     char symbol;
     const char *meaning;
-} symbols[] = {{'.', "free"}, {'b', "free once boot is over"}, {'#', "reserved"}, {'F', "firmware"}, {'x', "bad"},
-               {'P', "persistent"}};
+} symbols[] = {{'.', "free"},     {'b', "free once boot is over"},
+               {'#', "reserved"}, {'F', "firmware"},
+               {'x', "bad"},      {'P', "persistent"}};
 
 /* Index into symbols, heavier is higher; < 0: not memory. */
 static int symbol_of(mem_type_t type)
@@ -169,8 +170,8 @@ static void print_cpus(const struct topo *topo, uint16_t node)
         if (cpu->node != node || !cpu->enabled)
             continue;
         uint64_t last = cpu->hw_id;
-        while (i + 1 < topo->cpu_count && topo->cpu[i + 1].hw_id == last + 1 && topo->cpu[i + 1].node == node &&
-               topo->cpu[i + 1].enabled)
+        while (i + 1 < topo->cpu_count && topo->cpu[i + 1].hw_id == last + 1 &&
+               topo->cpu[i + 1].node == node && topo->cpu[i + 1].enabled)
             last = topo->cpu[++i].hw_id;
         if (written > width) {
             printf(",...");
@@ -217,7 +218,7 @@ static void print_distances(const struct topo *topo)
     }
 }
 
-/* ---- Zones and the rest ----------------------------------------------------------------------------------- */
+/* ---- Zones and the rest -------------------------------------------------------------------------------- */
 
 static void print_zones(const struct machine *machine)
 {
@@ -229,7 +230,8 @@ static void print_zones(const struct machine *machine)
             if (zone.frames == 0)
                 continue;
             if (first)
-                printf("\n  %10s  %-8s %-18s %-18s %12s %10s\n", "node", "zone", "start", "end", "frames", "size");
+                printf("\n  %10s  %-8s %-18s %-18s %12s %10s\n", "node", "zone", "start", "end", "frames",
+                       "size");
             first = false;
             printf("  %10u  %-8s 0x%016llx 0x%016llx %12llu %10s\n", machine->topo.node[i].id,
                    zone_name((zone_kind_t)kind), (ull)zone.start, (ull)zone.end, (ull)zone.frames,

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Text formats: memory maps ("0xSTART 0xEND TYPE" for e820, with a fourth column of attributes for EFI; ends are
- * exclusive) and recorded topologies ("node ID memtotal_kb N cpus LIST", "distance ID ROW…").
+ * Text formats: memory maps ("0xSTART 0xEND TYPE" for e820, with a fourth column of attributes for EFI; ends
+ * are exclusive) and recorded topologies ("node ID memtotal_kb N cpus LIST", "distance ID ROW…").
  */
 #include "inspect.h"
 
@@ -121,7 +121,8 @@ void parse_efi(const char *path, struct bytes bytes, struct machine_sources *sou
         uint64_t type = number(&lines, &cursor), attributes = number(&lines, &cursor);
         expect_end(&lines, cursor);
         if (end < start || !is_aligned(end - start, FRAME_SIZE) || type > UINT32_MAX)
-            fail("%s: line %u: efi: the entry is not made of whole pages, or has no type", path, lines.number);
+            fail("%s: line %u: efi: the entry is not made of whole pages, or has no type", path,
+                 lines.number);
         entries = grow(entries, count, sizeof(*entries));
         memset(entries[count], 0, sizeof(*entries));
         entries[count][0] = type;
@@ -188,7 +189,8 @@ static void parse_node(const struct lines *lines, char *cursor, struct recorded_
     if (take_word(&cursor, "memtotal_kb"))
         kib = number(lines, &cursor);
     if (kib > UINT64_MAX >> 10)
-        fail("%s: line %u: topo: no machine has %llu KiB", lines->path, lines->number, (unsigned long long)kib);
+        fail("%s: line %u: topo: no machine has %llu KiB", lines->path, lines->number,
+             (unsigned long long)kib);
     record->id[node] = (uint32_t)id;
     record->bytes[node] = kib << 10;
     if (take_word(&cursor, "cpus"))
@@ -229,7 +231,8 @@ void parse_topo(const char *path, struct bytes bytes, struct recorded_topo *reco
             char *cursor = lines.text;
             bool node = take_word(&cursor, "node"), distance = !node && take_word(&cursor, "distance");
             if (!node && !distance && !take_word(&cursor, "attr"))
-                fail("%s: line %u: topo: \"%s\" is neither node, distance nor attr", path, lines.number, cursor);
+                fail("%s: line %u: topo: \"%s\" is neither node, distance nor attr", path, lines.number,
+                     cursor);
             if (node && pass == 0)
                 parse_node(&lines, cursor, record);
             else if (distance && pass == 1)

@@ -90,8 +90,8 @@ def make(archive):
         made = temporary / archive.name
         pack(temporary, made)
         if not is_good(made):
-            raise Problem(f"libfdt from {SOURCE} is not what {places.shown(WRAP)} expects (SHA-256 differs): Debian's package "
-                          "has changed; review the files and update source_hash")
+            raise Problem(f"libfdt from {SOURCE} is not what {places.shown(WRAP)} expects (SHA-256 differs): "
+                          "Debian's package has changed; review the files and update source_hash")
         archive.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(made, archive.with_suffix(".new"))
         archive.with_suffix(".new").rename(archive)

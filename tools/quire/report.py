@@ -42,11 +42,12 @@ class Report:
         self.running = []
         self.stream = sys.stderr if as_json else sys.stdout
         self.as_json = as_json
+        self.closed = False     # the run was interrupted: what ends now ends for that reason
         self.lock = threading.Lock()
         self.live = self.stream.isatty()
 
     def status_line(self):
-        if self.live:
+        if self.live and not self.closed:
             print("\r" + ", ".join(self.running)[:100] + "\x1b[K", end="", file=self.stream, flush=True)
 
     def begin(self, name):
@@ -60,6 +61,8 @@ class Report:
 
     def add(self, result):
         with self.lock:
+            if self.closed:
+                return
             self.results.append(result)
             lines = [result.line()] + [f"      {detail}" for detail in result.details]
             print(("\r\x1b[K" if self.live else "") + "\n".join(lines), file=self.stream, flush=True)

@@ -86,8 +86,8 @@ RUN = Command(
         Option("--timeout", "S", f"give up after S seconds (default {EXEC_TIMEOUT:.0f} with --exec, else none)",
                parse_seconds),),
     text="Without --exec the terminal is the machine's console; Ctrl-A X leaves. From a pipe, lines are typed at the "
-         "prompt\nand the end of input powers off. The status is 0 only if the machine ended by itself with success: a failed "
-         "command, a\npanic, a hang, a reset and a triple fault are not.",
+         "prompt\nand the end of input powers off. The status is 0 only if the machine ended by itself with "
+         "success: a failed command, a\npanic, a hang, a reset and a triple fault are not.",
     examples=("quire run riscv64", 'quire run x86_64 --cpus 4 --nodes 4 --mem 2G --exec "map; nodes; zones; selftest"',
               "quire run riscv64 --append paging=sv39", "quire run aarch64 --qemu-arg -d --qemu-arg int"))
 

@@ -89,7 +89,7 @@ def suite_host(report, options):
 # ---- fuzz ------------------------------------------------------------------------------------------------
 
 def run_fuzzer(report, program, seeds):
-    """Lets one target run for a moment from what earlier runs found: this proves that it works, and finds what is easy."""
+    """Lets one target run for a moment from what earlier runs found: proves that it works, finds what is easy."""
     corpus = places.BUILD / "fuzz-corpus" / program.name
     corpus.mkdir(parents=True, exist_ok=True)
     log = places.log_file(program.name)
@@ -166,7 +166,7 @@ def junit_results(suite, xml_file):
 
 
 def suite_corpus(report, options):
-    corpus = os.environ.get("QUIRE_CORPUS") or str(places.ROOT / "../shared/corpus")
+    corpus = os.environ.get("QUIRE_CORPUS") or os.path.normpath(places.ROOT / "../shared/corpus")
     if not os.path.isdir(corpus):
         report.skip("corpus", "inspect over the corpus", f"{corpus} is not there (QUIRE_CORPUS names it)")
         return
@@ -236,6 +236,7 @@ def suite_boot(report, options):
             for run in concurrent.futures.as_completed(runs):
                 run.result()
         except BaseException:
+            report.closed = True
             pool.shutdown(wait=False, cancel_futures=True)
             emulator.stop_all()
             raise

@@ -14,7 +14,7 @@ struct console_desc;
 
 struct console {
     const char *name;
-    /* Both may be called with interrupts masked, never at once from two CPUs (kprintf's lock). */
+    /* put is called under kprintf's lock; get by one CPU at a time, perhaps during a put. */
     void (*put)(struct console *console, char c);
     int (*get)(struct console *console); /* -1: nothing is waiting */
     volatile void *base;

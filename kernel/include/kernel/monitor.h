@@ -7,7 +7,7 @@
 
 #include <mm/types.h>
 
-#define MONITOR_ARGS_MAX 8
+#define MONITOR_ARGS_MAX 12
 #define MONITOR_LINE_MAX 256
 
 struct command {
@@ -23,7 +23,7 @@ extern const struct command monitor_commands[]; /* name NULL ends */
 /* Reads and runs lines until `poweroff`; returns whether the last word is success (always true). */
 bool monitor_prompt(void);
 
-/* Runs commands separated by ';' until one fails; true if all succeeded. */
+/* Runs commands separated by ';' until one fails; true if all were run and succeeded. */
 bool monitor_script(const char *script);
 
 /* Runs one line. An empty line succeeds. */

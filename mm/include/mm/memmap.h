@@ -56,7 +56,7 @@ struct mem_claim {
     paddr_t start, end;
     mem_type_t type;
     mem_source_t source;
-    uint32_t detail;      /* where the source says so: entry index (e820, EFI), byte offset in the blob (FDT) */
+    uint32_t detail; /* where the source says so: entry index (e820, EFI), byte offset in the blob (FDT) */
     bool ram;             /* the firmware counts these bytes as memory that is installed */
 };
 

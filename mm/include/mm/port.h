@@ -36,7 +36,8 @@ static inline void port_page_zero(void *page);
 static inline void port_pte_sync(void);
 
 /* Removes the translations of [start, start + size) for the kernel's address space on every running CPU;
- * complete on return. start and size are frame aligned. */
+ * complete on return. start and size are frame aligned. Waits for the other CPUs, so the caller holds no spinlock
+ * that one of them may be waiting for with interrupts masked. */
 void port_tlb_flush(vaddr_t start, uint64_t size);
 
 /* Reports a broken invariant and stops the machine. Any context. */

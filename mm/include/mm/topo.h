@@ -4,11 +4,11 @@
  * that follow. Firmware ids (proximity domains, numa-node-id, hart id, MPIDR, APIC id) may be sparse and
  * 64-bit wide; inside, nodes and CPUs have dense indexes, nodes in rising order of their firmware ids.
  *
- * Ranges are kept as the firmware gave them. Where two nodes claim one byte, what may be plugged in later gives
- * way to what is there, then the higher id to the lower (topo_node_of).
+ * Ranges are kept as the firmware gave them. Where two nodes claim one byte, what may be plugged in later
+ * gives way to what is there, then the higher id to the lower (topo_node_of).
  *
- * Invariants after topo_settle (topo_check): at least one node, ids rising; ranges rise by their start; fallback[i]
- * is a permutation that starts with i and never comes nearer; every CPU has a node.
+ * Invariants after topo_settle (topo_check): at least one node, ids rising; ranges rise by their start;
+ * fallback[i] is a permutation that starts with i and never comes nearer; every CPU has a node.
  */
 #ifndef MM_TOPO_H
 #define MM_TOPO_H
@@ -46,7 +46,8 @@ struct topo_cpu {
 
 struct topo {
     uint32_t node_count, cpu_count, range_count;
-    uint32_t conflicts;  /* pairs of ranges that claim one byte for two nodes, neither to be plugged in later */
+    uint32_t
+        conflicts; /* pairs of ranges that claim one byte for two nodes, neither to be plugged in later */
     struct topo_node node[TOPO_MAX_NODES];
     struct topo_cpu cpu[TOPO_MAX_CPUS];
     struct topo_range range[TOPO_MAX_RANGES];
@@ -65,7 +66,8 @@ MUST_CHECK status_t topo_add_range(struct topo *topo, uint16_t node, uint64_t st
                                    bool hotplug);
 
 /* A CPU; node may be NODE_NONE (then node index 0 after settle). ERR_EXISTS: hw_id is already there. */
-MUST_CHECK status_t topo_add_cpu(struct topo *topo, uint64_t hw_id, uint32_t uid, uint16_t node, bool enabled);
+MUST_CHECK status_t topo_add_cpu(struct topo *topo, uint64_t hw_id, uint32_t uid, uint16_t node,
+                                 bool enabled);
 
 /* One directed distance; the firmware's unit, 10 = local. ERR_INVALID: out of 1 … 65534. */
 MUST_CHECK status_t topo_set_distance(struct topo *topo, uint16_t from, uint16_t to, uint32_t distance);
@@ -84,8 +86,8 @@ void topo_count(struct topo *topo, const struct memmap *map);
 /* The node index of a byte, or NODE_NONE if no range holds it. O(ranges). */
 uint16_t topo_node_of(const struct topo *topo, paddr_t address);
 
-/* The node that [start, *end) is assigned to, with *end ≤ limit as far as that is decided at once: memory in no
- * range is the nearest range's. O(ranges). */
+/* The node that [start, *end) is assigned to, with *end ≤ limit as far as that is decided at once: memory in
+ * no range is the nearest range's. O(ranges). */
 uint16_t topo_piece(const struct topo *topo, uint64_t start, uint64_t limit, uint64_t *end);
 
 /* NULL or what is broken. */

@@ -63,22 +63,10 @@ static struct frame_range region_frames(const struct memmap *map, uint32_t index
 /* The frames of a kind: those that lie wholly below its end and not below the end of the kind beneath. */
 static struct frame_range kind_frames(const struct zone_limits *limits, zone_kind_t kind)
 {
-    uint64_t direct = limits->direct_end != 0 ? limits->direct_end >> FRAME_SHIFT : UINT64_MAX;
-    uint64_t dma = min_u64(limits->dma_end >> FRAME_SHIFT, direct);
-    uint64_t dma32 = min_u64(max_u64(limits->dma32_end >> FRAME_SHIFT, dma), direct);
+    uint64_t start, end;
 
-    switch (kind) {
-    case ZONE_DMA:
-        return (struct frame_range){0, dma, 0};
-    case ZONE_DMA32:
-        return (struct frame_range){dma, dma32, 0};
-    case ZONE_NORMAL:
-        return (struct frame_range){dma32, direct, 0};
-    case ZONE_HIGHMEM:
-        return (struct frame_range){direct, UINT64_MAX, 0};
-    default:
-        return (struct frame_range){0, 0, 0};
-    }
+    zone_bounds(limits, kind, &start, &end);
+    return (struct frame_range){start >> FRAME_SHIFT, end >> FRAME_SHIFT, 0};
 }
 
 /* The frames of a region in a zone; false if there are none. */

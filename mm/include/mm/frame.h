@@ -40,14 +40,30 @@ struct zone_limits {
     uint64_t direct_end; /* RAM from here on is HighMem; UINT64_MAX: all RAM is mapped */
 };
 
+/* The addresses [*start, *end) whose RAM belongs to a kind of zone; empty for kinds that limits do not make. The
+ * kinds up to HighMem adjoin and cover everything. */
+static inline void zone_bounds(const struct zone_limits *limits, zone_kind_t kind, uint64_t *start, uint64_t *end)
+{
+    uint64_t direct = limits->direct_end != 0 ? limits->direct_end : UINT64_MAX;
+    uint64_t dma = min_u64(limits->dma_end, direct);
+    uint64_t dma32 = min_u64(max_u64(limits->dma32_end, dma), direct);
+    const uint64_t border[] = {0, dma, dma32, direct, UINT64_MAX};
+
+    *start = kind <= ZONE_HIGHMEM ? border[kind] : 0;
+    *end = kind <= ZONE_HIGHMEM ? border[kind + 1] : 0;
+}
+
 /* The zone that holds a byte of RAM. */
 static inline zone_kind_t zone_of(const struct zone_limits *limits, uint64_t address)
 {
-    if (limits->direct_end != 0 && address >= limits->direct_end)
-        return ZONE_HIGHMEM;
-    if (address < limits->dma_end)
-        return ZONE_DMA;
-    return address < limits->dma32_end ? ZONE_DMA32 : ZONE_NORMAL;
+    uint64_t start, end;
+
+    for (zone_kind_t kind = ZONE_DMA; kind < ZONE_HIGHMEM; kind++) {
+        zone_bounds(limits, kind, &start, &end);
+        if (address >= start && address < end)
+            return kind;
+    }
+    return ZONE_HIGHMEM;
 }
 
 #define FRAME_NODE_ANY UINT16_MAX

@@ -28,8 +28,6 @@
 #define HAL_STACK_SHIFT 14
 #define HAL_STACK_SIZE 0x4000
 
-#define HAL_CACHE_LINE 64
-
 #if !defined(__ASSEMBLER__) && !defined(LINKER_SCRIPT)
 #include <mm/types.h>
 

@@ -88,7 +88,7 @@ struct platform {
     struct console_desc console;
     enum cpu_method cpu_method;
     uint32_t gic_version;               /* 2, 3 */
-    uint64_t gic_dist, gic_dist_size;
+    uint64_t gic_dist;
     uint64_t gic_cpu, gic_cpu_size;     /* v2: CPU interface; v3: redistributors */
     uint32_t timer_irq;                 /* aarch64: INTID of the virtual timer */
     uint64_t timebase_hz;               /* riscv64 */

@@ -42,7 +42,7 @@ SECTIONS
     } :rodata
 
     .note : AT(ADDR(.note) - HAL_KERNEL_BASE + HAL_LMA_OFFSET) {
-        KEEP(*(.note.Xen .note.quire))
+        KEEP(*(.note.Xen))
     } :rodata :note
 
     .rodata_end : AT(ADDR(.rodata_end) - HAL_KERNEL_BASE + HAL_LMA_OFFSET) {

@@ -123,7 +123,6 @@ bool acpi_madt(struct machine *machine, struct acpi_table table)
     if (platform->gic_dist != 0) {
         if (platform->gic_version == 0)
             platform->gic_version = platform->gic_cpu_size >= KIB(128) ? 3 : 2;
-        platform->gic_dist_size = platform->gic_version >= 3 ? KIB(64) : KIB(4);
     }
     return true;
 }

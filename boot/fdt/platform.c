@@ -107,7 +107,6 @@ static void read_gic(struct fdt_walk *walk, uint32_t version)
     }
     platform->gic_version = version;
     platform->gic_dist = dist;
-    platform->gic_dist_size = dist_size;
     platform->gic_cpu = cpu;
     platform->gic_cpu_size = cpu_size;
     walk->interrupt_cells = option(walk, "#interrupt-cells", 3);

@@ -14,7 +14,7 @@ struct percpu {
     struct percpu *self;          /* x86_64 reads it through gs */
     uint64_t stack_top;           /* of the CPU's own stack; HAL_STACK_SIZE below, then a guard */
     uint64_t emergency_top;       /* stack for traps whose own stack is gone */
-    uint64_t scratch[3];          /* for trap.S alone */
+    uint64_t scratch[2];          /* for trap.S alone */
     uint64_t hw_id;               /* hart id, MPIDR affinity, APIC id */
     uint32_t index;               /* dense; 0 booted */
     uint32_t node;                /* dense */
@@ -30,7 +30,7 @@ _Static_assert(offsetof(struct percpu, self) == 0, "assembly");
 _Static_assert(offsetof(struct percpu, stack_top) == 8, "assembly");
 _Static_assert(offsetof(struct percpu, emergency_top) == 16, "assembly");
 _Static_assert(offsetof(struct percpu, scratch) == 24, "assembly");
-_Static_assert(offsetof(struct percpu, hw_id) == 48, "assembly");
+_Static_assert(offsetof(struct percpu, hw_id) == 40, "assembly");
 
 extern struct percpu percpu_boot; /* the boot CPU's */
 
@@ -43,6 +43,6 @@ struct percpu *cpu_get(unsigned index);
 #define PERCPU_STACK_TOP 8
 #define PERCPU_EMERGENCY_TOP 16
 #define PERCPU_SCRATCH 24
-#define PERCPU_HW_ID 48
+#define PERCPU_HW_ID 40
 
 #endif

@@ -4,6 +4,5 @@
 #define KERNEL_LIMITS_H
 
 #define INT_MAX __INT_MAX__
-#define UINT_MAX (INT_MAX * 2u + 1)
 
 #endif

@@ -254,7 +254,7 @@ void vm_init(unsigned levels_wanted)
 {
     struct mmu_features mmu = hal_mmu_probe();
     unsigned levels = choose_levels(&mmu, levels_wanted), max_leaf = mmu.max_leaf;
-    machine.limits.direct_end = min_u64(HAL_DIRECT_SIZE(levels), UINT64_C(1) << mmu.paddr_bits);
+    machine.limits.direct_end = HAL_DIRECT_SIZE(levels);
     vmap_base = HAL_VMAP_BASE(levels);
     mmio_next = vmap_base + STACK_SLOTS * STACK_SLOT;
 

@@ -166,10 +166,24 @@ static bool is_ram(uint64_t start, uint64_t size)
     return true;
 }
 
+/* RAM that no address of this CPU can name is of no use, and what is said about it may be no more than a slip. */
+static void leave_out_of_reach(void)
+{
+    struct mmu_features mmu = hal_mmu_probe();
+    uint64_t limit = UINT64_C(1) << mmu.paddr_bits, end;
+    memmap_ram_bytes(&machine.map, &end);
+    if (end <= limit)
+        return;
+    kprintf("warning: memory from %#llx to %#llx is beyond this CPU's %u-bit addresses; left out\n",
+            (unsigned long long)limit, (unsigned long long)end, mmu.paddr_bits);
+    keep(limit, min_u64(end, UINT64_MAX - FRAME_SIZE) - limit, MEM_NOMAP);
+}
+
 static void keep_own_memory(const struct boot_info *info)
 {
     /* Frame 0 is never handed out: address 0 stays distinguishable, and PCs keep BIOS data there. */
     keep(0, FRAME_SIZE, MEM_RESERVED);
+    leave_out_of_reach();
     keep(info->image.v, info->image_size, MEM_KERNEL);
     if (info->fdt.v != 0 && is_ram(info->fdt.v, info->fdt_size))
         keep(info->fdt.v, info->fdt_size, MEM_BOOT_RECLAIM);

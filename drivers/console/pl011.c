@@ -75,7 +75,7 @@ static void set_line(struct console *console, bool set_baud, uint32_t clock, uin
 
 status_t pl011_init(struct console *console, const struct console_desc *desc, volatile void *base)
 {
-    if (!answers(base))
+    if (base == NULL || !answers(base))
         return ERR_NOT_FOUND;
     *console = (struct console){.name = "pl011", .put = pl011_put, .get = pl011_get, .base = base};
     mmio_write32(base, UART_IMSC, 0);

@@ -11,6 +11,8 @@
 #include <arch/layout.h>
 #include <kernel/percpu.h>
 
+#define STORE_PATIENCE 10000000 /* ticks of the time counter; a second at the usual 10 MHz */
+
 #define REGS_SP 8
 #define REGS_T0 32
 #define REGS_SEPC 248
@@ -145,7 +147,8 @@ hal_overflow_stack:
     probe_counter cpu_probe_instret, instret
 
 /* void cpu_store_untranslated(uint64_t address, uint32_t value, paddr_t entry): with translation off, the fetch
- * after the write to satp faults, as it does in start.S. */
+ * after the write to satp faults, as it does in start.S. If the machine is still there a good while after the
+ * store, or the store faults, the address was a lie: SBI shuts down. */
     .globl cpu_store_untranslated
 cpu_store_untranslated:
     csrw    stvec, a2
@@ -153,6 +156,20 @@ cpu_store_untranslated:
     .balign 4
     .globl untranslated_store
 untranslated_store:
+    lla     t0, shut_down
+    csrw    stvec, t0
     sw      a1, (a0)
-1:  wfi
-    j       1b
+    csrr    t0, time
+    li      t1, STORE_PATIENCE
+    add     t0, t0, t1
+1:  csrr    t1, time
+    bltu    t1, t0, 1b
+    .balign 4
+shut_down:
+    li      a7, 0x53525354                  /* SRST: reset type shutdown, reason failure */
+    li      a6, 0
+    li      a0, 0
+    li      a1, 1
+    ecall
+2:  wfi
+    j       2b

@@ -203,6 +203,45 @@ TEST(machine, shootdowns_from_all_cpus_at_once_end)
     cpus_run(cpus_online(), flush_much, NULL);
 }
 
+/* A page that every CPU has used and that is then unmapped: none may still reach it. */
+static struct {
+    vaddr_t address;
+    _Atomic unsigned faults;
+} unmapped;
+
+static void read_word(void *context)
+{
+    (void)*(volatile uint64_t *)context;
+}
+
+static void use_page(void *context, unsigned index)
+{
+    (void)index;
+    read_word(context);
+}
+
+static void expect_fault(void *context, unsigned index)
+{
+    struct trap_info trap;
+    (void)index;
+    atomic_fetch_add(&unmapped.faults, trap_catch(read_word, context, &trap));
+}
+
+TEST(machine, unmapping_reaches_every_cpu)
+{
+    unsigned slot = 2 * cpu_count(), cpus = cpus_online();
+    uint64_t top;
+    if (cpu_count() == TOPO_MAX_CPUS)
+        SKIP("no stack slot is free");
+    CHECK_EQ(stack_create(slot, 0, &top), OK);
+    unmapped.address = top - sizeof(uint64_t);
+    atomic_store(&unmapped.faults, 0);
+    cpus_run(cpus, use_page, (void *)unmapped.address);
+    stack_destroy(slot);
+    cpus_run(cpus, expect_fault, (void *)unmapped.address);
+    CHECK_EQ(atomic_load(&unmapped.faults), cpus);
+}
+
 TEST(machine, interrupts_are_enabled_and_time_passes)
 {
     CHECK(hal_irq_enabled());

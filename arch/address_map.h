@@ -2,13 +2,14 @@
  *
  * Where things lie in the address space: one rule for every ISA and paging mode.
  *
- * A mode of n levels has two halves of 2^(9n + 11) bytes, the lower one for users. (aarch64 could use more of each
- * half; it keeps to what a sign extension gives, so the shared walker needs no rule for it.) The kernel's half:
+ * A mode of n levels has two halves of 2^(9n + 11) bytes, the lower one for users. (aarch64 could use more of
+ * each half; it keeps to what a sign extension gives, so the shared walker needs no rule for it.) The
+ * kernel's half:
  *
  *   1/2 direct map · 1/8 slab window · 1/8 kernel heap · 1/8 vmap · the rest free, image and fixmap at its end
  *
- * which gives the direct map 128 GiB with three levels, 64 TiB with four and 32 PiB with five. Image and fixmap
- * have the same addresses in all modes, in one gigabyte, so that early tables of any depth are few.
+ * which gives the direct map 128 GiB with three levels, 64 TiB with four and 32 PiB with five. Image and
+ * fixmap have the same addresses in all modes, in one gigabyte, so that early tables of any depth are few.
  *
  * Also read by the linker script and by assembly: plain numbers only, outside the last part.
  */

@@ -8,11 +8,12 @@
  *
  * Inline hooks are declared here before <arch/cpu.h> defines them, so a wrong signature does not compile.
  *
- * Entry. A port's start.S is entered by its boot protocol anywhere in physical memory (4 KiB aligned), builds early page
- * tables that hold exactly two things: the image, by 4 KiB entries, readable, writable and executable, at
- * KERNEL_BASE; and two empty level-0 tables under FIXMAP_BASE (early_fixmap). It zeroes .bss, sets up a
- * boot stack (HAL_STACK_SIZE bytes in .bss), points the CPU's per-CPU register at percpu_boot and calls
- * kmain at its linked address with interrupts masked. Everything after that is shared until it asks hal_*.
+ * Entry. A port's start.S is entered by its boot protocol anywhere in physical memory (4 KiB aligned), builds
+ * early page tables that hold exactly two things: the image, by 4 KiB entries, readable, writable and
+ * executable, at KERNEL_BASE; and two empty level-0 tables under FIXMAP_BASE (early_fixmap). It zeroes .bss,
+ * sets up a boot stack (HAL_STACK_SIZE bytes in .bss), points the CPU's per-CPU register at percpu_boot and
+ * calls kmain at its linked address with interrupts masked. Everything after that is shared until it asks
+ * hal_*.
  */
 #ifndef ARCH_HAL_H
 #define ARCH_HAL_H
@@ -91,8 +92,9 @@ static inline uint64_t hal_instructions(void);
 _Noreturn void hal_cpu_halt(void);
 
 /* Sets up interrupts on the boot CPU: the controller and timer that the machine's description names
- * (drivers/irqchip, drivers/timer); hal_irq_init_cpu is the part that each other CPU does for itself, and halts
- * that CPU if it cannot. ERR_UNSUPPORTED, ERR_NO_MEMORY, ERR_NOT_FOUND: not possible; the reason is logged. */
+ * (drivers/irqchip, drivers/timer); hal_irq_init_cpu is the part that each other CPU does for itself, and
+ * halts that CPU if it cannot. ERR_UNSUPPORTED, ERR_NO_MEMORY, ERR_NOT_FOUND: not possible; the reason is
+ * logged. */
 MUST_CHECK status_t hal_irq_init(void);
 void hal_irq_init_cpu(void);
 
@@ -175,8 +177,8 @@ _Noreturn void hal_overflow_stack(void);
 _Noreturn void kmain(uint64_t boot_cpu, paddr_t handoff, paddr_t image);
 _Noreturn void kmain_secondary(struct percpu *cpu);
 
-/* A trap that the port does not resolve itself. Returns only if the trap was handled (breakpoint: the port has
- * advanced the pc). */
+/* A trap that the port does not resolve itself. Returns only if the trap was handled (breakpoint: the port
+ * has advanced the pc). */
 void kernel_trap(const struct trap_info *trap, const struct hal_regs *regs);
 void ipi_handle(void);
 void timer_handle(void);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Device registers: one volatile access each, in program order among themselves (the mappings are device memory).
- * Order against normal memory is the driver's business.
+ * Device registers: one volatile access each, in program order among themselves (the mappings are device
+ * memory). Order against normal memory is the driver's business.
  */
 #ifndef DRIVERS_MMIO_H
 #define DRIVERS_MMIO_H

@@ -8,8 +8,8 @@
  *   2. The final root from frames of that pool: image with exact rights, fixmap, and the direct map of exactly
  *      the RAM, in the largest leaves that fit. What the pool has left goes to the frame allocator.
  *
- * Rights. Text is R-X, constants R--, data RW-, by 4 KiB entries; in the direct map text and constants are R--
- * and everything else RW-; nothing is writable and executable (vm_count_wx walks the tables to show it).
+ * Rights. Text is R-X, constants R--, data RW-, by 4 KiB entries; in the direct map text and constants are
+ * R-- and everything else RW-; nothing is writable and executable (vm_count_wx walks the tables to show it).
  *
  * The vmap row starts with stack slots of 2 × HAL_STACK_SIZE: the lower half of a slot is never mapped and
  * guards the stack in its upper half. Device registers follow after the last slot.
@@ -44,8 +44,8 @@ paddr_t image_phys(const volatile void *pointer)
 
 /* ---- Sources of table frames -------------------------------------------------------------------------- */
 
-/* Bootstrap root: 5 levels of the image's and the fixmap's path (9), direct path to the pool (at most 3 + 2 × 2
- * where it crosses a border), level-0 tables of image and fixmap (4): 20. */
+/* Bootstrap root: 5 levels of the image's and the fixmap's path (9), direct path to the pool (at most 3 + 2 ×
+ * 2 where it crosses a border), level-0 tables of image and fixmap (4): 20. */
 #define BOOT_TABLES 24
 static uint8_t boot_tables[BOOT_TABLES][FRAME_SIZE] __attribute__((aligned(4096), section(".bss.pages")));
 static unsigned boot_tables_used;
@@ -107,8 +107,8 @@ static void map_or_stop(struct pt *pt, vaddr_t va, uint64_t pa, uint64_t size, u
         return;
     status_t status = pt_map(pt, va, paddr(pa), size, prot, type);
     if (status != OK)
-        port_panic("cannot map %#llx at %#llx, %llu bytes: %s", (unsigned long long)pa, (unsigned long long)va,
-                   (unsigned long long)size, status_name(status));
+        port_panic("cannot map %#llx at %#llx, %llu bytes: %s", (unsigned long long)pa,
+                   (unsigned long long)va, (unsigned long long)size, status_name(status));
 }
 
 static void map_section(struct pt *pt, const char *start, const char *end, unsigned prot)
@@ -183,8 +183,8 @@ static uint64_t tables_bound(void)
     return tables;
 }
 
-/* At the end of the highest region that is large enough, so that large aligned blocks below stay whole and low
- * memory stays free. */
+/* At the end of the highest region that is large enough, so that large aligned blocks below stay whole and
+ * low memory stays free. */
 static void choose_pool(uint64_t size)
 {
     const struct memmap *map = &machine.map;
@@ -326,8 +326,8 @@ bool stack_contains(vaddr_t address)
     if (address >= boot && address - boot <= HAL_STACK_SIZE - 16)
         return true;
     struct pt_leaf leaf;
-    return is_stack_slot(address) && is_stack_slot(address + 15) && pt_lookup(&kernel_pt, address, &leaf) == OK &&
-           pt_lookup(&kernel_pt, address + 15, &leaf) == OK;
+    return is_stack_slot(address) && is_stack_slot(address + 15) &&
+           pt_lookup(&kernel_pt, address, &leaf) == OK && pt_lookup(&kernel_pt, address + 15, &leaf) == OK;
 }
 
 int stack_guard_owner(vaddr_t address)

@@ -23,7 +23,8 @@ const struct command monitor_commands[] = {
     {"free", "ADDRESS COUNT", "give frames back", command_free},
     {"selftest", "[SUITE]", "run the self-tests (KTAP)", command_selftest},
     {"bench", "", "instructions per operation", command_bench},
-    {"fault", "read|write|exec|rodata|illegal|breakpoint|stack|panic", "provoke a fault (most end the machine)", command_fault},
+    {"fault", "read|write|exec|rodata|illegal|breakpoint|stack|panic",
+     "provoke a fault (most end the machine)", command_fault},
     {"poweroff", "", "end the machine", command_poweroff},
     {NULL, NULL, NULL, NULL},
 };

@@ -27,15 +27,17 @@ static void print_zone(unsigned index, bool json)
     frame_zone_stats(index, &stats);
     ull start = paddr_of(info.start).v, end = paddr_of(info.end).v;
     if (json)
-        kprintf("%s{\"node\":%u,\"zone\":\"%s\",\"start\":\"0x%llx\",\"end\":\"0x%llx\",\"managed\":%llu,\"free\":%llu,"
+        kprintf("%s{\"node\":%u,\"zone\":\"%s\",\"start\":\"0x%llx\",\"end\":\"0x%llx\",\"managed\":%llu,"
+                "\"free\":%llu,"
                 "\"largest_run\":%llu}",
                 separator(index), node_id(info.node), zone_name(info.kind), start, end, (ull)stats.managed,
                 (ull)stats.free, (ull)stats.largest_run);
     else
         kprintf("  %4u  %-8s 0x%012llx - 0x%012llx %10s %10s %10s %6llu/%llu\n", node_id(info.node),
                 zone_name(info.kind), start, end, size_text(&managed, stats.managed * FRAME_SIZE),
-                size_text(&free, stats.free * FRAME_SIZE), size_text(&largest, stats.largest_run * FRAME_SIZE),
-                (ull)stats.whole_chunks, (ull)stats.chunks);
+                size_text(&free, stats.free * FRAME_SIZE),
+                size_text(&largest, stats.largest_run * FRAME_SIZE), (ull)stats.whole_chunks,
+                (ull)stats.chunks);
 }
 
 bool command_zones(int argc, char **argv)
@@ -62,7 +64,8 @@ bool command_frames(int argc, char **argv)
     bool json;
     if (!only_json(argc, argv, &json))
         return false;
-    kprintf(json ? "{\"zones\":[" : "  free blocks by order (0 = 4 KiB, 9 = 2 MiB, 18 = 1 GiB, 20 = 4 GiB)\n");
+    kprintf(json ? "{\"zones\":["
+                 : "  free blocks by order (0 = 4 KiB, 9 = 2 MiB, 18 = 1 GiB, 20 = 4 GiB)\n");
     for (unsigned zone = 0; zone < frame_zone_count(); zone++) {
         struct frame_zone_info info;
         struct frame_zone_stats stats;
@@ -102,7 +105,8 @@ bool command_stat(int argc, char **argv)
         failures += stats.failures;
     }
     uint64_t managed = frame_managed(), free = frame_free_count();
-    kprintf(json ? "{\"managed\":%llu,\"free\":%llu,\"used\":%llu,\"allocs\":%llu,\"frees\":%llu,\"failures\":%llu,"
+    kprintf(json ? "{\"managed\":%llu,\"free\":%llu,\"used\":%llu,\"allocs\":%llu,\"frees\":%llu,"
+                   "\"failures\":%llu,"
                    "\"metadata_bytes\":%llu,\"table_bytes\":%llu,\"uptime_ms\":%llu}\n"
                  : "  frames    %llu managed = %llu free + %llu used\n"
                    "  calls     %llu allocations, %llu frees, %llu failures\n"
@@ -231,7 +235,8 @@ bool command_bench(int argc, char **argv)
         kprintf("  this machine does not count instructions\n");
         return true;
     }
-    kprintf("  instructions for an allocation and its free, exact under -icount shift=0 (else x86_64 counts cycles)\n");
+    kprintf("  instructions for an allocation and its free, exact under -icount shift=0 (else x86_64 counts "
+            "cycles)\n");
     for (unsigned i = 0; i < ARRAY_LEN(counts); i++)
         kprintf("  %5llu frames  %6llu\n", (ull)counts[i], (ull)pair_cost(counts[i]));
     return true;

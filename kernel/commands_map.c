@@ -25,7 +25,9 @@ static char bar_symbol(const struct mem_region *region)
     case MEM_USABLE: return machine.topo.node_count > 1 ? (char)('0' + node_id(region->node) % 10) : '.';
     case MEM_KERNEL: return 'K';
     case MEM_EARLY: return 'M';
-    case MEM_BOOT_RECLAIM: case MEM_ACPI_RECLAIM: case MEM_MODULE: return 'b';
+    case MEM_BOOT_RECLAIM:
+    case MEM_ACPI_RECLAIM:
+    case MEM_MODULE: return 'b';
     default: return '#';
     }
 }
@@ -64,7 +66,8 @@ static void print_bar(const struct memmap *map)
     for (unsigned i = 0; i < map->region_count; i++) {
         uint64_t size = ram_size(map, &map->region[i]);
         if (size > 0)
-            draw_region(bar, &map->region[i], done * BAR_WIDTH / total, (done + size - 1) * BAR_WIDTH / total);
+            draw_region(bar, &map->region[i], done * BAR_WIDTH / total,
+                        (done + size - 1) * BAR_WIDTH / total);
         done += size;
     }
     kprintf("  [%.*s]\n   %s  K kernel  M metadata  b boot data  # reserved\n", BAR_WIDTH, bar,
@@ -171,8 +174,8 @@ bool command_cpus(int argc, char **argv)
         const struct percpu *cpu = cpu_get(i);
         bool online = atomic_load(&cpu->online) != 0;
         if (json)
-            kprintf("%s{\"cpu\":%u,\"id\":\"0x%llx\",\"node\":%u,\"online\":%s}", separator(i), i, (ull)cpu->hw_id,
-                    node_id((uint16_t)cpu->node), online ? "true" : "false");
+            kprintf("%s{\"cpu\":%u,\"id\":\"0x%llx\",\"node\":%u,\"online\":%s}", separator(i), i,
+                    (ull)cpu->hw_id, node_id((uint16_t)cpu->node), online ? "true" : "false");
         else
             kprintf("  %3u %#13llx  %4u  %s%s\n", i, (ull)cpu->hw_id, node_id((uint16_t)cpu->node),
                     online ? "running" : "not running", i == 0 ? ", booted" : "");

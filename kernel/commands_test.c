@@ -91,8 +91,9 @@ bool command_fault(int argc, char **argv)
         const char *name;
         void (*provoke)(void);
     } faults[] = {
-        {"read", fault_read},       {"write", fault_write},           {"exec", fault_exec},   {"rodata", fault_rodata},
-        {"illegal", fault_illegal}, {"breakpoint", fault_breakpoint}, {"stack", fault_stack}, {"panic", fault_panic},
+        {"read", fault_read},     {"write", fault_write},     {"exec", fault_exec},
+        {"rodata", fault_rodata}, {"illegal", fault_illegal}, {"breakpoint", fault_breakpoint},
+        {"stack", fault_stack},   {"panic", fault_panic},
     };
     for (unsigned i = 0; argc == 2 && i < ARRAY_LEN(faults); i++) {
         if (strcmp(argv[1], faults[i].name) == 0) {

@@ -3,9 +3,9 @@
  * CPUs. Each has a frame of its own for its percpu, from its own node, and two guarded stacks. A CPU without
  * work waits in hal_idle; work reaches it as a bit in ipi_pending and an interrupt.
  *
- * Shootdowns: one at a time. Whoever waits for its turn serves the request of the one before meanwhile, so two CPUs
- * that flush at once with interrupts masked cannot wait for each other. (A caller must hold no spinlock that other
- * CPUs wait for with interrupts masked: see port_tlb_flush.)
+ * Shootdowns: one at a time. Whoever waits for its turn serves the request of the one before meanwhile, so
+ * two CPUs that flush at once with interrupts masked cannot wait for each other. (A caller must hold no
+ * spinlock that other CPUs wait for with interrupts masked: see port_tlb_flush.)
  */
 #include <kernel/address_space.h>
 #include <kernel/console.h>
@@ -226,7 +226,8 @@ static _Noreturn void idle_loop(struct percpu *self)
 {
     for (;;) {
         uint64_t irq = hal_irq_save();
-        uint32_t pending = atomic_fetch_and_explicit(&self->ipi_pending, ~(uint32_t)IPI_RUN, memory_order_acquire);
+        uint32_t pending =
+            atomic_fetch_and_explicit(&self->ipi_pending, ~(uint32_t)IPI_RUN, memory_order_acquire);
         hal_irq_restore(irq);
         if (pending & IPI_RUN) {
             take_part();

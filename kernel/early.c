@@ -34,10 +34,10 @@ void *early_map(paddr_t address, uint64_t size, memtype_t type)
         return NULL;
     vaddr_t va = HAL_FIXMAP_BASE + slots_used * FRAME_SIZE;
     for (uint64_t i = 0; i < count; i++)
-        atomic_store_explicit(&early_fixmap[slots_used + i],
-                              pte_make_leaf(paddr(first + i * FRAME_SIZE), 0,
-                                            PROT_READ | PROT_WRITE | PROT_GLOBAL, type),
-                              memory_order_release);
+        atomic_store_explicit(
+            &early_fixmap[slots_used + i],
+            pte_make_leaf(paddr(first + i * FRAME_SIZE), 0, PROT_READ | PROT_WRITE | PROT_GLOBAL, type),
+            memory_order_release);
     slots_used += (unsigned)count;
     hal_pte_sync();
     return (void *)(va + (address.v - first));
@@ -146,8 +146,8 @@ static void keep(uint64_t start, uint64_t size, mem_type_t type)
         port_panic("memory map: no room to keep %#llx out", (unsigned long long)start);
 }
 
-/* Whether every frame of [start, start + size) is installed RAM that the firmware does not keep for itself. What
- * a boot loader says about its own data is no more to be trusted than the rest. */
+/* Whether every frame of [start, start + size) is installed RAM that the firmware does not keep for itself.
+ * What a boot loader says about its own data is no more to be trusted than the rest. */
 static bool is_ram(uint64_t start, uint64_t size)
 {
     uint64_t end, ram_start, ram_end;
@@ -166,7 +166,8 @@ static bool is_ram(uint64_t start, uint64_t size)
     return true;
 }
 
-/* RAM that no address of this CPU can name is of no use, and what is said about it may be no more than a slip. */
+/* RAM that no address of this CPU can name is of no use, and what is said about it may be no more than a
+ * slip. */
 static void leave_out_of_reach(void)
 {
     struct mmu_features mmu = hal_mmu_probe();
@@ -192,8 +193,9 @@ static void keep_own_memory(const struct boot_info *info)
         if (module->size > 0 && is_ram(module->start.v, module->size))
             keep(module->start.v, module->size, MEM_MODULE);
         else if (module->size > 0)
-            kprintf("warning: the module at %#llx, %#llx bytes, is not in memory the kernel may use; left out\n",
-                    (unsigned long long)module->start.v, (unsigned long long)module->size);
+            kprintf(
+                "warning: the module at %#llx, %#llx bytes, is not in memory the kernel may use; left out\n",
+                (unsigned long long)module->start.v, (unsigned long long)module->size);
     }
     if (machine_settle(&machine) != OK)
         port_panic("memory map: too many regions");

@@ -7,13 +7,12 @@
 #define ROWS(levels)                                                                                         \
     {                                                                                                        \
         {"user", 0, HAL_HALF_SIZE(levels)},                                                                  \
-        {"direct map", HAL_DIRECT_BASE(levels), HAL_DIRECT_SIZE(levels)},                                    \
-        {"slab window", HAL_SLAB_BASE(levels), HAL_SLAB_SIZE(levels)},                                       \
-        {"kernel heap", HAL_HEAP_BASE(levels), HAL_HEAP_SIZE(levels)},                                       \
-        {"vmap", HAL_VMAP_BASE(levels), HAL_VMAP_SIZE(levels)},                                              \
-        {"kernel image", HAL_KERNEL_BASE, HAL_IMAGE_MAX},                                                    \
-        {"scratch", HAL_FIXMAP_BASE, HAL_FIXMAP_SIZE},                                                       \
-        {NULL, 0, 0},                                                                                        \
+            {"direct map", HAL_DIRECT_BASE(levels), HAL_DIRECT_SIZE(levels)},                                \
+            {"slab window", HAL_SLAB_BASE(levels), HAL_SLAB_SIZE(levels)},                                   \
+            {"kernel heap", HAL_HEAP_BASE(levels), HAL_HEAP_SIZE(levels)},                                   \
+            {"vmap", HAL_VMAP_BASE(levels), HAL_VMAP_SIZE(levels)},                                          \
+            {"kernel image", HAL_KERNEL_BASE, HAL_IMAGE_MAX}, {"scratch", HAL_FIXMAP_BASE, HAL_FIXMAP_SIZE}, \
+            {NULL, 0, 0},                                                                                    \
     }
 
 const struct layout_row *layout_rows(unsigned levels)

@@ -11,7 +11,7 @@
 
 static struct {
     struct spinlock lock;
-    _Atomic bool unlocked;   /* a trap broke the lock: order no longer matters */
+    _Atomic bool unlocked; /* a trap broke the lock: order no longer matters */
     struct console *console;
     uint64_t written, shown; /* bytes since boot; written - shown ≤ LOG_BYTES are waiting */
     char ring[LOG_BYTES];

@@ -16,8 +16,8 @@
 static void print_banner(void)
 {
     const char *model = machine.platform.model;
-    kprintf("\nquire %s: %s, %s%s%s\n", QUIRE_VERSION, QUIRE_ISA, boot_info.protocol, model[0] != '\0' ? ", " : "",
-            model);
+    kprintf("\nquire %s: %s, %s%s%s\n", QUIRE_VERSION, QUIRE_ISA, boot_info.protocol,
+            model[0] != '\0' ? ", " : "", model);
 }
 
 static void identify_boot_cpu(void)
@@ -38,8 +38,9 @@ static void report_memory(void)
             "%llu.%03llu %%\n",
             (unsigned long long)(managed / MIB(1)), machine.topo.node_count,
             machine.topo.node_count == 1 ? "" : "s", (unsigned long long)(metadata / KIB(1)),
-            (unsigned long long)(frame_metadata_bytes() / KIB(1)), (unsigned long long)(vm_table_bytes() / KIB(1)),
-            (unsigned long long)(millipercent / 1000), (unsigned long long)(millipercent % 1000));
+            (unsigned long long)(frame_metadata_bytes() / KIB(1)),
+            (unsigned long long)(vm_table_bytes() / KIB(1)), (unsigned long long)(millipercent / 1000),
+            (unsigned long long)(millipercent % 1000));
 }
 
 /* Everything that waits relies on the timer's interrupt, so a wrong description of it must not go unnoticed. */
@@ -64,7 +65,8 @@ static void run(void)
     hal_irq_enable();
     check_timer();
     cpus_start(options.cpus);
-    kprintf("cpus: %u of %u running; paging %s\n", cpus_online(), cpu_count(), hal_mmu_mode_name(kernel_pt.levels));
+    kprintf("cpus: %u of %u running; paging %s\n", cpus_online(), cpu_count(),
+            hal_mmu_mode_name(kernel_pt.levels));
     report_memory();
     hal_exit(options.script != NULL ? monitor_script(options.script) : monitor_prompt());
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * Line editing and dispatch. Keys: left, right, home, end, up, down (history), backspace, delete, ^A ^E ^B ^F ^K
- * ^U ^W ^C ^L, tab completes a command's name. While nobody types, the CPU sleeps between looks at the console.
+ * Line editing and dispatch. Keys: left, right, home, end, up, down (history), backspace, delete, ^A ^E ^B ^F
+ * ^K ^U ^W ^C ^L, tab completes a command's name. While nobody types, the CPU sleeps between looks at the
+ * console.
  */
 #include <arch/hal.h>
 #include <kernel/console.h>
@@ -17,9 +18,15 @@
 #define HISTORY 16
 
 enum key {
-    KEY_LEFT = 256, KEY_RIGHT, KEY_UP, KEY_DOWN, KEY_HOME, KEY_END, KEY_DELETE,
+    KEY_LEFT = 256,
+    KEY_RIGHT,
+    KEY_UP,
+    KEY_DOWN,
+    KEY_HOME,
+    KEY_END,
+    KEY_DELETE,
 };
-#define CTRL(c) ((c) & 0x1f)
+#define CTRL(c) ((c)&0x1f)
 
 static bool finished;
 static char history[HISTORY][MONITOR_LINE_MAX];
@@ -56,12 +63,26 @@ static int next_byte(void)
     return byte;
 }
 
+/* Keys that send a number and a tilde; VT220 and rxvt count differently. */
+static int tilde_key(int digit)
+{
+    switch (digit) {
+    case '3': return KEY_DELETE;
+    case '1':
+    case '7': return KEY_HOME;
+    case '4':
+    case '8': return KEY_END;
+    }
+    return 0;
+}
+
 static int escape_key(void)
 {
     int byte = next_byte(), first = 0;
     if (byte != '[' && byte != 'O')
         return 0;
-    while ((byte = next_byte()) >= 0x20 && byte < 0x40) /* parameters, up to the final byte; bound: the typist */
+    /* Parameters, up to the final byte. Bound: what is typed. */
+    while ((byte = next_byte()) >= 0x20 && byte < 0x40)
         first = first == 0 ? byte : first;
     switch (byte) {
     case 'A': return KEY_UP;
@@ -70,8 +91,7 @@ static int escape_key(void)
     case 'D': return KEY_LEFT;
     case 'H': return KEY_HOME;
     case 'F': return KEY_END;
-    case '~': return first == '3' ? KEY_DELETE : first == '1' || first == '7' ? KEY_HOME
-                     : first == '4' || first == '8' ? KEY_END : 0;
+    case '~': return tilde_key(first);
     }
     return 0;
 }
@@ -160,28 +180,35 @@ static bool edit(struct editor *line, int key)
 {
     switch (key) {
     case '\r':
-    case '\n':
-        return false;
+    case '\n': return false;
     case CTRL('C'):
         line->length = line->cursor = 0;
         kprintf("^C");
         return false;
-    case KEY_LEFT: case CTRL('B'): line->cursor -= line->cursor > 0; break;
-    case KEY_RIGHT: case CTRL('F'): line->cursor += line->cursor < line->length; break;
-    case KEY_HOME: case CTRL('A'): line->cursor = 0; break;
-    case KEY_END: case CTRL('E'): line->cursor = line->length; break;
-    case KEY_UP: case CTRL('P'): recall(line, 1); break;
-    case KEY_DOWN: case CTRL('N'): recall(line, -1); break;
+    case KEY_LEFT:
+    case CTRL('B'): line->cursor -= line->cursor > 0; break;
+    case KEY_RIGHT:
+    case CTRL('F'): line->cursor += line->cursor < line->length; break;
+    case KEY_HOME:
+    case CTRL('A'): line->cursor = 0; break;
+    case KEY_END:
+    case CTRL('E'): line->cursor = line->length; break;
+    case KEY_UP:
+    case CTRL('P'): recall(line, 1); break;
+    case KEY_DOWN:
+    case CTRL('N'): recall(line, -1); break;
     case CTRL('K'): line->length = line->cursor; break;
     case CTRL('U'): erase(line, 0, line->cursor); break;
     case CTRL('W'): erase_word(line); break;
     case CTRL('L'): kprintf("\x1b[H\x1b[J"); break;
     case '\t': complete(line); break;
-    case 0x7f: case '\b':
+    case 0x7f:
+    case '\b':
         if (line->cursor > 0)
             erase(line, line->cursor - 1, line->cursor);
         break;
-    case KEY_DELETE: case CTRL('D'):
+    case KEY_DELETE:
+    case CTRL('D'):
         if (line->cursor < line->length)
             erase(line, line->cursor, line->cursor + 1);
         break;

@@ -25,8 +25,8 @@ static void print_frame(vaddr_t pc, unsigned return_distance)
         kprintf("    0x%016lx\n", pc);
 }
 
-/* One step: from fp to the caller's fp and the return address. Frames lie higher and higher. A leaf function on
- * riscv64 saves its caller's fp in the place of the return address: *return_address is then 0. */
+/* One step: from fp to the caller's fp and the return address. Frames lie higher and higher. A leaf function
+ * on riscv64 saves its caller's fp in the place of the return address: *return_address is then 0. */
 static bool unwind(vaddr_t *fp, vaddr_t *return_address)
 {
     if (!stack_contains(*fp + HAL_FRAME_CALLER) || !stack_contains(*fp + HAL_FRAME_RETURN))
@@ -63,8 +63,8 @@ static void print_chain(vaddr_t fp)
     }
 }
 
-/* A leaf function has no frame of its own: its caller is in the return-address register. Elsewhere that register
- * holds the return of an earlier call, which lies in the same function. */
+/* A leaf function has no frame of its own: its caller is in the return-address register. Elsewhere that
+ * register holds the return of an earlier call, which lies in the same function. */
 static bool is_leaf(const struct trap_info *trap)
 {
     uint64_t offset;
@@ -150,9 +150,12 @@ bool trap_catch(void (*body)(void *context), void *context, struct trap_info *ca
 const char *trap_kind_name(trap_kind_t kind)
 {
     static const char *const names[] = {
-        [TRAP_PAGE_FAULT] = "page fault",   [TRAP_STACK_OVERFLOW] = "stack overflow",
-        [TRAP_ILLEGAL] = "illegal instruction", [TRAP_BREAKPOINT] = "breakpoint",
-        [TRAP_ALIGNMENT] = "alignment fault", [TRAP_ACCESS] = "access fault",
+        [TRAP_PAGE_FAULT] = "page fault",
+        [TRAP_STACK_OVERFLOW] = "stack overflow",
+        [TRAP_ILLEGAL] = "illegal instruction",
+        [TRAP_BREAKPOINT] = "breakpoint",
+        [TRAP_ALIGNMENT] = "alignment fault",
+        [TRAP_ACCESS] = "access fault",
         [TRAP_OTHER] = "trap",
     };
     return names[kind];

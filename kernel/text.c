@@ -4,7 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The next unit is used for exact multiples, and otherwise once it counts ten: "2046 MiB" says more than "1.9 GiB". */
+/* The next unit is used for exact multiples, and otherwise once it counts ten: "2046 MiB" says more than "1.9
+ * GiB". */
 const char *size_text(struct size_text *buffer, uint64_t bytes)
 {
     static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};

@@ -2,8 +2,8 @@
  *
  * Other harts: started through SBI HSM, interrupted through SBI IPI.
  *
- * A started hart begins at secondary_start with translation off. All that it reads in that state is mmu_satp and
- * late_hart; its percpu, which SBI hands over as it is, it reads with translation on.
+ * A started hart begins at secondary_start with translation off. All that it reads in that state is mmu_satp
+ * and late_hart; its percpu, which SBI hands over as it is, it reads with translation on.
  */
 #include <stdatomic.h>
 #include <arch/hal.h>

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * Entry, by the Linux riscv64 boot protocol (Documentation/riscv/boot.rst): S-mode, satp 0, interrupts masked,
- * a0 the hart id, a1 the device tree, the image anywhere on a 4 KiB border. And the entry of harts that SBI HSM
- * starts: satp 0 and interrupts masked as well, a1 what hal_cpu_start handed over.
+ * Entry, by the Linux riscv64 boot protocol (Documentation/riscv/boot.rst): S-mode, satp 0, interrupts
+ * masked, a0 the hart id, a1 the device tree, the image anywhere on a 4 KiB border. And the entry of harts
+ * that SBI HSM starts: satp 0 and interrupts masked as well, a1 what hal_cpu_start handed over.
  *
  * The switch needs no identity map: nothing is mapped at physical addresses, so the fetch after the write to
  * satp faults, and stvec names the linked address of the next instruction.
@@ -93,8 +93,9 @@ primary:
     li      ra, 0
     tail    kmain
 
-/* A hart that nobody waits for, or one that was: OpenSBI before 1.2 may release a hart that is still in its own
- * start-up before it stored where to, and it arrives here. late_hart says whether it is the one being started. */
+/* A hart that nobody waits for, or one that was: OpenSBI before 1.2 may release a hart that is still in its
+ * own start-up before it stored where to, and it arrives here. late_hart says whether it is the one being
+ * started. */
 late:
     lla     t0, late_hart
     ld      t1, (t0)

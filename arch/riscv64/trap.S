@@ -3,10 +3,10 @@
  * The way in and out of trap.c, and the few routines that no compiler should touch.
  *
  * The kernel runs with tp at its percpu and sscratch 0; all traps come from the kernel. Entry makes room for
- * struct hal_regs and looks at one bit of the new stack pointer: it is 1 inside a stack and 0 in the guard below
- * (HAL_STACK_SHIFT). If it is 0, the stack is spent and the registers go to the CPU's emergency stack; before
- * there is one, to the top of the boot stack, whose contents are lost anyway. A stack pointer that is plain
- * wrong ends there as well: each fault of the entry itself moves it down by a frame until the bit is 0.
+ * struct hal_regs and looks at one bit of the new stack pointer: it is 1 inside a stack and 0 in the guard
+ * below (HAL_STACK_SHIFT). If it is 0, the stack is spent and the registers go to the CPU's emergency stack;
+ * before there is one, to the top of the boot stack, whose contents are lost anyway. A stack pointer that is
+ * plain wrong ends there as well: each fault of the entry itself moves it down by a frame until the bit is 0.
  */
 #include <arch/layout.h>
 #include <kernel/percpu.h>
@@ -146,9 +146,9 @@ hal_overflow_stack:
     probe_counter cpu_probe_cycle, cycle
     probe_counter cpu_probe_instret, instret
 
-/* void cpu_store_untranslated(uint64_t address, uint32_t value, paddr_t entry): with translation off, the fetch
- * after the write to satp faults, as it does in start.S. If the machine is still there a good while after the
- * store, or the store faults, the address was a lie: SBI shuts down. */
+/* void cpu_store_untranslated(uint64_t address, uint32_t value, paddr_t entry): with translation off, the
+ * fetch after the write to satp faults, as it does in start.S. If the machine is still there a good while
+ * after the store, or the store faults, the address was a lie: SBI shuts down. */
     .globl cpu_store_untranslated
 cpu_store_untranslated:
     csrw    stvec, a2

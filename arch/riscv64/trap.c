@@ -23,7 +23,7 @@ const char *const hal_reg_names[] = {
     "a3", "a4",  "a5",  "a6", "a7", "s2", "s3", "s4",   "s5",      "s6",    "s7",     "s8",
     "s9", "s10", "s11", "t3", "t4", "t5", "t6", "sepc", "sstatus", "stval", "scause", NULL,
 };
-_Static_assert((ARRAY_LEN(hal_reg_names) - 1) * 8 == offsetof(struct hal_regs, padding), "one name per register");
+_Static_assert((ARRAY_LEN(hal_reg_names) - 1) * 8 == offsetof(struct hal_regs, padding), "a name per register");
 
 /* ---- Causes ------------------------------------------------------------------------------------------- */
 

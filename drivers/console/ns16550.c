@@ -11,7 +11,14 @@
 #include <kernel/console.h>
 
 enum { REG_DATA = 0, REG_IER = 1, REG_FCR = 2, REG_LCR = 3, REG_MCR = 4, REG_LSR = 5, REG_SCRATCH = 7 };
-enum { LSR_DATA = 0x01, LSR_ROOM = 0x20, FCR_ENABLE = 0x01, LCR_8N1 = 0x03, LCR_DLAB = 0x80, MCR_DTR_RTS = 0x03 };
+enum {
+    LSR_DATA = 0x01,
+    LSR_ROOM = 0x20,
+    FCR_ENABLE = 0x01,
+    LCR_8N1 = 0x03,
+    LCR_DLAB = 0x80,
+    MCR_DTR_RTS = 0x03
+};
 
 #define PUT_SPINS 100000
 
@@ -20,7 +27,8 @@ static uint8_t reg_read(const struct console *console, unsigned reg)
     if (console->base == NULL)
         return hal_port_read8((uint16_t)(console->port + reg));
     uint64_t offset = (uint64_t)reg << console->reg_shift;
-    return console->reg_width == 4 ? (uint8_t)mmio_read32(console->base, offset) : mmio_read8(console->base, offset);
+    return console->reg_width == 4 ? (uint8_t)mmio_read32(console->base, offset)
+                                   : mmio_read8(console->base, offset);
 }
 
 static void reg_write(const struct console *console, unsigned reg, uint8_t value)
@@ -71,8 +79,12 @@ status_t ns16550_init(struct console *console, const struct console_desc *desc, 
 {
     if (base == NULL && (!desc->io_port || !hal_has_ports))
         return ERR_NOT_FOUND;
-    *console = (struct console){.name = "ns16550", .put = ns16550_put, .get = ns16550_get, .base = base,
-                                .port = (uint16_t)desc->base, .reg_shift = (uint8_t)desc->reg_shift,
+    *console = (struct console){.name = "ns16550",
+                                .put = ns16550_put,
+                                .get = ns16550_get,
+                                .base = base,
+                                .port = (uint16_t)desc->base,
+                                .reg_shift = (uint8_t)desc->reg_shift,
                                 .reg_width = (uint8_t)desc->reg_width};
     if (!answers(console))
         return ERR_NOT_FOUND;

@@ -109,7 +109,8 @@ void lapic_send(uint64_t id, uint32_t command)
 {
     if (lapic.x2apic) {
         __asm__ volatile("mfence\n"
-                         "lfence" ::: "memory");
+                         "lfence" ::
+                             : "memory");
         msr_write(MSR_X2APIC + REG_COMMAND, id << 32 | command);
         return;
     }

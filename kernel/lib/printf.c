@@ -121,38 +121,32 @@ static void emit_signed(struct sink *sink, const struct spec *spec, va_list *arg
         value = spec->longs == 0 ? narrow : spec->longs == -1 ? (short)narrow : (signed char)narrow;
     }
     uint64_t magnitude = value < 0 ? -(uint64_t)value : (uint64_t)value;
-    emit_number(sink, spec, magnitude, 10, false, value < 0 ? "-" : spec->plus ? "+" : spec->space ? " " : "");
+    emit_number(sink, spec, magnitude, 10, false,
+                value < 0     ? "-"
+                : spec->plus  ? "+"
+                : spec->space ? " "
+                              : "");
 }
 
 static void emit_conversion(struct sink *sink, char kind, struct spec *spec, va_list *args)
 {
     switch (kind) {
     case 'd':
-    case 'i':
-        emit_signed(sink, spec, args);
-        break;
-    case 'u':
-        emit_number(sink, spec, take_unsigned(spec, args), 10, false, "");
-        break;
-    case 'o':
-        emit_number(sink, spec, take_unsigned(spec, args), 8, false, spec->alternate ? "0" : "");
-        break;
+    case 'i': emit_signed(sink, spec, args); break;
+    case 'u': emit_number(sink, spec, take_unsigned(spec, args), 10, false, ""); break;
+    case 'o': emit_number(sink, spec, take_unsigned(spec, args), 8, false, spec->alternate ? "0" : ""); break;
     case 'x':
     case 'X': {
         uint64_t value = take_unsigned(spec, args);
         emit_number(sink, spec, value, 16, kind == 'X', spec->alternate && value != 0 ? "0x" : "");
         break;
     }
-    case 'p':
-        emit_number(sink, spec, (uintptr_t)va_arg(*args, void *), 16, false, "0x");
-        break;
+    case 'p': emit_number(sink, spec, (uintptr_t)va_arg(*args, void *), 16, false, "0x"); break;
     case 'c':
         emit_text(sink, &(struct spec){.width = spec->width, .left = spec->left, .precision = 1},
                   (char[2]){(char)va_arg(*args, int), '\0'});
         break;
-    case 's':
-        emit_text(sink, spec, va_arg(*args, const char *));
-        break;
+    case 's': emit_text(sink, spec, va_arg(*args, const char *)); break;
     default:
         emit(sink, '%');
         if (kind != '%')

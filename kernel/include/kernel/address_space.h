@@ -20,8 +20,8 @@ void vm_init(unsigned levels_wanted);
  * slot: 2 × cpu index (+ 1 for the emergency stack). ERR_NO_MEMORY. */
 MUST_CHECK status_t stack_create(unsigned slot, uint16_t node, uint64_t *top);
 
-/* Takes a stack back that no CPU uses; nothing happens if the slot has none. Boot CPU, while no other waits for
- * the kernel's page tables. */
+/* Takes a stack back that no CPU uses; nothing happens if the slot has none. Boot CPU, while no other waits
+ * for the kernel's page tables. */
 void stack_destroy(unsigned slot);
 
 /* True if the 16 bytes at address lie in a mapped kernel stack (frame-pointer walks read no other). */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * From a counter's ticks to nanoseconds and back, by 32.32 fixed-point factors: for counters of up to 4 GHz their
- * relative error stays below 2^-29.
+ * From a counter's ticks to nanoseconds and back, by 32.32 fixed-point factors: for counters of up to 4 GHz
+ * their relative error stays below 2^-29.
  */
 #ifndef KERNEL_CLOCK_H
 #define KERNEL_CLOCK_H

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Consoles and the kernel's text output. A console is a byte sink and source; drivers/console has one file per
- * part. kprintf keeps everything in a ring as well, so that what was printed before there was a console
+ * Consoles and the kernel's text output. A console is a byte sink and source; drivers/console has one file
+ * per part. kprintf keeps everything in a ring as well, so that what was printed before there was a console
  * appears as soon as there is one.
  */
 #ifndef KERNEL_CONSOLE_H
@@ -35,8 +35,8 @@ const struct console *console_current(void);
 /* A byte from the console, or -1. */
 int console_poll(void);
 
-/* One call is one uninterrupted piece of output. Conversions: % d i u x X o c s p, flags 0 - space + #, width and
- * precision (also *), lengths hh h l ll z j t. Any context. */
+/* One call is one uninterrupted piece of output. Conversions: % d i u x X o c s p, flags 0 - space + #, width
+ * and precision (also *), lengths hh h l ll z j t. Any context. */
 void kprintf(const char *format, ...) PRINTF(1, 2);
 void kvprintf(const char *format, va_list args);
 

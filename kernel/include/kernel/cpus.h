@@ -19,8 +19,8 @@ unsigned cpus_online(void);
 /* Timer interrupts so far, on all CPUs. */
 extern _Atomic uint64_t timer_ticks;
 
-/* Runs body(context, i) for i = 0 … n-1 at once, one on each of the first n online CPUs (the calling CPU is one of
- * them); returns when all have. n ≤ cpus_online(). Not from interrupt context, not nested. */
+/* Runs body(context, i) for i = 0 … n-1 at once, one on each of the first n online CPUs (the calling CPU is
+ * one of them); returns when all have. n ≤ cpus_online(). Not from interrupt context, not nested. */
 void cpus_run(unsigned n, void (*body)(void *context, unsigned index), void *context);
 
 /* Waits for any interrupt, at most about ns. Interrupts are enabled afterwards. */

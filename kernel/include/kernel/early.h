@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * The boot stage, before the kernel's own page tables: reading physical memory through the fixmap, and what was
- * learned about the machine.
+ * The boot stage, before the kernel's own page tables: reading physical memory through the fixmap, and what
+ * was learned about the machine.
  */
 #ifndef KERNEL_EARLY_H
 #define KERNEL_EARLY_H
@@ -24,7 +24,8 @@ void early_unmap_to(unsigned mark);
 pte_t early_slot(unsigned slot);
 
 /* Reads the machine's description: boot_info from the protocol, machine from the firmware's tables, with the
- * image, modules and device tree kept out of the free memory. Stops with a clear message when that is impossible. */
+ * image, modules and device tree kept out of the free memory. Stops with a clear message when that is
+ * impossible. */
 void early_describe(paddr_t handoff);
 
 /* Hands the memory that only the boot needed (the device tree) to the frame allocator. After vm_init, once. */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * The monitor: a prompt on the console, or a script from the command line. kernel/commands_*.c hold its commands.
+ * The monitor: a prompt on the console, or a script from the command line. kernel/commands_*.c hold its
+ * commands.
  */
 #ifndef KERNEL_MONITOR_H
 #define KERNEL_MONITOR_H

@@ -10,8 +10,8 @@ struct size_text {
 };
 const char *size_text(struct size_text *buffer, uint64_t bytes);
 
-/* A number of the monitor's command line: decimal or 0x…, with K, M, G or T after it. False: not a number, or not
- * below 2^64 - 1. */
+/* A number of the monitor's command line: decimal or 0x…, with K, M, G or T after it. False: not a number, or
+ * not below 2^64 - 1. */
 bool parse_size(const char *text, uint64_t *value);
 
 #endif

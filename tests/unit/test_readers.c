@@ -184,6 +184,35 @@ TEST(readers, fdt_memory_minus_reservations)
     CHECK(machine_check() == NULL);
 }
 
+TEST(readers, fdt_ranges_that_are_empty_or_too_wide)
+{
+    begin_tree();
+    fdt_begin(&tree, "memory");
+    fdt_text(&tree, "device_type", "memory");
+    uint32_t cells[4 * 4] = {0};
+    cells[4 * 3 + 1] = 0x80000000;
+    cells[4 * 3 + 3] = 0x100000;
+    fdt_cells_(&tree, "reg", cells, ARRAY_LEN(cells));
+    fdt_end(&tree);
+    fdt_begin(&tree, "reserved-memory");
+    fdt_cells(&tree, "#address-cells", 1);
+    fdt_cells(&tree, "#size-cells", 3);
+    fdt_begin(&tree, "wide");
+    fdt_cells(&tree, "reg", 0x80080000, 1, 0, 0, 0x80000000, 0, 0, 0x1000);
+    fdt_end(&tree);
+    fdt_begin(&tree, "pool");
+    fdt_cells(&tree, "size", 0x4000);
+    fdt_cells(&tree, "alloc-ranges", 0x80000000, 0, 0, 0x1000, 0x80040000, 0, 0, 0x1000);
+    fdt_end(&tree);
+    fdt_end(&tree);
+    CHECK(read_tree() == OK);
+    CHECK_EQ(MACHINE->map.claim_count, 3);
+    CHECK_EQ(usable(), 0x80000 - 0x1000);
+    CHECK(machine_noted("needs more than 64 bits; cut at the end"));
+    CHECK(machine_noted("the first of 2 alloc-ranges counts"));
+    CHECK_EQ(MACHINE->dynamic[0].range_end, 0x80001000);
+}
+
 TEST(readers, fdt_cpus_and_distances)
 {
     begin_tree();

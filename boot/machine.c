@@ -12,41 +12,61 @@
 
 /* ---- Notes -------------------------------------------------------------------------------------------- */
 
-#define NOTE_FATAL_BYTES 256
+#define NOTE_FINAL_BYTES 512
 
-/* One line into the first `limit` bytes; it is cut to what fits, and left out if nothing would. */
-static PRINTF(3, 0) void add_line(struct notes *notes, uint32_t limit, const char *format, va_list args)
+static void make_printable(char *line)
 {
-    if (notes->used + 2 > limit) {
-        notes->dropped++;
-        return;
-    }
-    char *line = notes->text + notes->used;
-    uint32_t room = limit - notes->used;
-    int length = vsnprintf(line, room, format, args);
-    uint32_t kept = length < 0 ? 0 : (uint32_t)min_u64((uint64_t)length, room - 1);
-    for (uint32_t i = 0; i < kept; i++)
-        if (line[i] < ' ' || line[i] > '~')
-            line[i] = '?';
-    line[kept] = '\0';
-    notes->used += kept + 1;
-    notes->count++;
+    for (; *line != '\0'; line++)
+        if (*line < ' ' || *line > '~')
+            *line = '?';
+}
+
+static bool is_there(const struct notes *notes, const char *text)
+{
+    const char *line = note_next(notes, NULL);
+    while (line != NULL && strcmp(line, text) != 0)
+        line = note_next(notes, line);
+    return line != NULL;
+}
+
+/* Writes a line behind the others, where it does not count yet; at most up to `limit`. Returns its length
+ * uncut, or `limit` if there is no room at all. */
+static PRINTF(3, 0) uint32_t write_line(struct notes *notes, uint32_t limit, const char *format, va_list args)
+{
+    if (notes->used + 2 > limit)
+        return limit;
+    int length = vsnprintf(notes->text + notes->used, limit - notes->used, format, args);
+    make_printable(notes->text + notes->used);
+    return length < 0 ? limit : (uint32_t)length;
 }
 
 void note(struct notes *notes, const char *format, ...)
 {
+    const uint32_t limit = NOTES_BYTES - NOTE_FINAL_BYTES;
     va_list args;
     va_start(args, format);
-    add_line(notes, NOTES_BYTES - NOTE_FATAL_BYTES, format, args);
+    uint32_t length = write_line(notes, limit, format, args);
     va_end(args);
+    if (notes->used + length + 1 > limit) {
+        notes->dropped++;
+    } else if (!is_there(notes, notes->text + notes->used)) {
+        notes->used += length + 1;
+        notes->count++;
+    }
 }
 
-void note_fatal(struct notes *notes, const char *format, ...)
+void note_final(struct notes *notes, const char *format, ...)
 {
     va_list args;
     va_start(args, format);
-    add_line(notes, NOTES_BYTES, format, args);
+    uint32_t length = write_line(notes, NOTES_BYTES, format, args);
     va_end(args);
+    if (length == NOTES_BYTES) {
+        notes->dropped++;
+        return;
+    }
+    notes->used += (uint32_t)min_u64(length + 1, NOTES_BYTES - notes->used);
+    notes->count++;
 }
 
 const char *note_next(const struct notes *notes, const char *previous)
@@ -59,8 +79,13 @@ const char *note_next(const struct notes *notes, const char *previous)
 
 status_t reader_claim(struct machine *machine, const char *what, const struct mem_claim *claim, uint64_t size)
 {
+    const uint32_t usable_max = MEMMAP_MAX_CLAIMS - CLAIMS_KEPT_FOR_RESERVATIONS;
     if (size == 0)
         return OK;
+    if (claim->type == MEM_USABLE && machine->map.claim_count >= usable_max) {
+        note(&machine->notes, "memory map: more than %u ranges; further usable memory is left out", usable_max);
+        return OK;
+    }
     status_t status = memmap_claim(&machine->map, claim->start.v, size, claim->type, claim->source,
                                    claim->detail, claim->ram);
     if (status == ERR_INVALID) {
@@ -69,7 +94,7 @@ status_t reader_claim(struct machine *machine, const char *what, const struct me
         return OK;
     }
     if (status == ERR_FULL)
-        note_fatal(&machine->notes, "%s 0x%x: more than %u memory ranges", what, claim->detail,
+        note_final(&machine->notes, "%s 0x%x: more than %u memory ranges", what, claim->detail,
                    MEMMAP_MAX_CLAIMS);
     return status;
 }
@@ -131,7 +156,7 @@ status_t machine_describe(struct machine *machine, const struct machine_sources 
     set_limits(machine, sources);
     status = machine_settle(machine);
     if (status == OK && machine->topo.conflicts > 0)
-        note(&machine->notes, "topology: nodes share memory in %u places; the lower node keeps it",
+        note_final(&machine->notes, "topology: nodes share memory in %u places; the lower node keeps it",
              machine->topo.conflicts);
     return status;
 }
@@ -145,6 +170,6 @@ status_t machine_settle(struct machine *machine)
         status = topo_assign(&machine->topo, &machine->map);
     }
     if (status == ERR_FULL)
-        note_fatal(&machine->notes, "memory map: more than %u regions", MEMMAP_MAX_REGIONS);
+        note_final(&machine->notes, "memory map: more than %u regions", MEMMAP_MAX_REGIONS);
     return status;
 }

@@ -16,7 +16,7 @@
 
 static status_t refuse(struct machine *machine, uint32_t offset, const char *why)
 {
-    note_fatal(&machine->notes, "fdt: at 0x%x: %s", offset, why);
+    note_final(&machine->notes, "fdt: at 0x%x: %s", offset, why);
     return ERR_CORRUPT;
 }
 

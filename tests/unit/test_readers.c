@@ -29,6 +29,24 @@ TEST(readers, notes_are_kept_in_order_and_printable)
     CHECK(note_next(&MACHINE->notes, line) == NULL);
 }
 
+TEST(readers, equal_notes_are_kept_once_and_none_is_cut)
+{
+    static char wide[3000];
+    machine_clear();
+    memset(wide, 'w', sizeof(wide) - 1);
+    for (unsigned i = 0; i < 1000; i++)
+        note(&MACHINE->notes, "node %u is left out", i % 2);
+    CHECK_EQ(MACHINE->notes.count, 2);
+    for (unsigned i = 0; i < 4; i++)
+        note(&MACHINE->notes, "%u%s", i, wide);
+    CHECK_EQ(MACHINE->notes.count, 4);
+    CHECK_EQ(MACHINE->notes.dropped, 2);
+    note(&MACHINE->notes, "short");
+    note_final(&MACHINE->notes, "no usable memory");
+    CHECK(machine_noted("short") && machine_noted("no usable memory"));
+    CHECK_EQ(MACHINE->notes.used, 2 * 19 + 2 * 3001 + 6 + 17);
+}
+
 TEST(readers, notes_leave_room_for_the_last_word)
 {
     machine_clear();
@@ -36,12 +54,12 @@ TEST(readers, notes_leave_room_for_the_last_word)
         note(&MACHINE->notes, "this is line %u of very many that a hostile table provokes", i);
     CHECK(MACHINE->notes.dropped > 0);
     CHECK_EQ(MACHINE->notes.count + MACHINE->notes.dropped, 1000);
-    note_fatal(&MACHINE->notes, "the end");
+    note_final(&MACHINE->notes, "the end");
     CHECK(machine_noted("the end"));
     /* Short lines until not even an empty one fits. */
     for (unsigned i = 0; i < NOTES_BYTES; i++) {
         note(&MACHINE->notes, "x");
-        note_fatal(&MACHINE->notes, "%s", i % 2 == 0 ? "" : "y");
+        note_final(&MACHINE->notes, "%s", i % 2 == 0 ? "" : "y");
         CHECK(MACHINE->notes.used <= NOTES_BYTES);
     }
     CHECK_EQ(MACHINE->notes.text[MACHINE->notes.used - 1], 0);
@@ -69,6 +87,25 @@ TEST(readers, e820_settles_overlaps_and_leaves_nonsense_out)
     CHECK_EQ(MACHINE->notes.count, 2);
     CHECK_EQ(MACHINE->limits.dma_end, MIB(16));
     CHECK(machine_check() == NULL);
+}
+
+TEST(readers, e820_with_too_many_ranges_loses_memory_but_no_reservation)
+{
+    static struct e820_entry entries[MEMMAP_MAX_CLAIMS + 1];
+    const uint32_t usable_max = MEMMAP_MAX_CLAIMS - 64;
+    struct machine_sources sources = {.e820 = entries, .e820_count = ARRAY_LEN(entries)};
+    for (unsigned i = 0; i < ARRAY_LEN(entries); i++)
+        entries[i] = (struct e820_entry){0x2000 * (uint64_t)i, 0x1000, 1};
+    entries[ARRAY_LEN(entries) - 1] = (struct e820_entry){0, 0x1000, 2};
+    CHECK(machine_describe(MACHINE, &sources) == OK);
+    CHECK_EQ(MACHINE->map.claim_count, usable_max + 1);
+    CHECK_EQ(usable(), (usable_max - 1) * 0x1000);
+    CHECK(machine_noted("memory map: more than 960 ranges; further usable memory is left out"));
+    CHECK_EQ(MACHINE->notes.count, 1);
+    for (unsigned i = 0; i < ARRAY_LEN(entries); i++)
+        entries[i].type = 2;
+    CHECK(machine_describe(MACHINE, &sources) == ERR_FULL);
+    CHECK(machine_noted("more than 1024 memory ranges"));
 }
 
 /* ---- EFI ---------------------------------------------------------------------------------------------- */
@@ -398,12 +435,34 @@ TEST(readers, acpi_refuses_a_bad_table_and_reads_the_rest)
     CHECK(machine_noted("acpi: SRAT: at 0x40"));
     CHECK_EQ(MACHINE->topo.range_count, 0);
     CHECK_EQ(MACHINE->topo.cpu_count, 2);
+    CHECK_EQ(MACHINE->topo.node[0].id, 0x101); /* from the structure before it */
     madt[20] ^= 1;
     CHECK(read_tables(madt, madt_size, NULL, 0) == ERR_CORRUPT);
     CHECK(machine_noted("checksum"));
     madt[20] ^= 1;
     CHECK(read_tables(madt, madt_size - 1, NULL, 0) == ERR_CORRUPT);
     CHECK(machine_noted("length"));
+}
+
+TEST(readers, acpi_passes_over_a_structure_too_short_for_its_type)
+{
+    static uint8_t madt[72];
+    make_madt(madt);
+    memmove(madt + 48, madt + 44, 16);
+    madt[44] = 9; /* x2APIC, of 4 bytes instead of 16 */
+    madt[45] = 4;
+    finish_table(madt, "APIC", 64, 5);
+    CHECK(read_tables(madt, 64, NULL, 0) == OK);
+    CHECK(machine_noted("acpi: APIC: at 0x2c: structure of type 9 has length 4; it is left out"));
+    CHECK_EQ(MACHINE->topo.cpu_count, 2);
+    madt[57] = 9; /* the last CPU ends behind the table */
+    finish_table(madt, "APIC", 64, 5);
+    CHECK(read_tables(madt, 64, NULL, 0) == OK);
+    CHECK(machine_noted("acpi: APIC: at 0x38: structure of type 0 has length 9; the rest is left out"));
+    CHECK_EQ(MACHINE->topo.cpu_count, 1);
+    finish_table(madt, "APIC", 43, 5);
+    CHECK(read_tables(madt, 43, NULL, 0) == ERR_CORRUPT);
+    CHECK(machine_noted("the table ends inside its header"));
 }
 
 TEST(readers, acpi_slit_gives_distances_or_is_refused)

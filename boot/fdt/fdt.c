@@ -223,8 +223,8 @@ static status_t visit(struct fdt_walk *walk)
         return OK;
     if (walk->depth == 1 && has_text(fdt, node, "device_type", "memory"))
         return fdt_memory(walk);
-    if (walk->with_topology && fdt_is_compatible(fdt, node, distance_map))
-        fdt_distances(walk);
+    if (walk->with_topology && walk->distance_map < 0 && fdt_is_compatible(fdt, node, distance_map))
+        walk->distance_map = node;
     fdt_dma_ranges(walk);
     fdt_device(walk);
     return OK;
@@ -268,6 +268,7 @@ status_t fdt_describe(struct machine *machine, const void *fdt, uint64_t size, b
         .with_memory = with_memory,
         .with_topology = with_topology,
         .console = -1,
+        .distance_map = -1,
         .interrupt_cells = 3,
     };
     const char *model = fdt_prop_text(fdt, 0, "model");
@@ -279,6 +280,7 @@ status_t fdt_describe(struct machine *machine, const void *fdt, uint64_t size, b
     status = fdt_reserve_entries(&walk);
     if (status == OK)
         status = walk_all(&walk);
+    fdt_finish_topology(&walk);
     fdt_finish_platform(&walk);
     return status;
 }

@@ -24,6 +24,7 @@ struct fdt_walk {
     const void *fdt;
     bool with_memory, with_topology;
     int console;                   /* the node that stdout-path names, or < 0 */
+    int distance_map;              /* the first there is, or < 0; read when all nodes are known */
     int depth;                     /* of the node looked at; path[0] is the root */
     struct fdt_level path[FDT_MAX_DEPTH];
     const fdt32_t *timer;          /* interrupts of the architected timer, for when the controller is known */
@@ -36,10 +37,10 @@ MUST_CHECK status_t fdt_memory(struct fdt_walk *walk);
 MUST_CHECK status_t fdt_reservations(struct fdt_walk *walk);
 MUST_CHECK status_t fdt_reserve_entries(struct fdt_walk *walk);
 void fdt_cpu(struct fdt_walk *walk);
-void fdt_distances(struct fdt_walk *walk);
 void fdt_chosen(struct fdt_walk *walk, int chosen);
 void fdt_device(struct fdt_walk *walk);
 void fdt_dma_ranges(struct fdt_walk *walk);
+void fdt_finish_topology(struct fdt_walk *walk);
 void fdt_finish_platform(struct fdt_walk *walk);
 
 /* The numa-node-id of the node looked at; false: none, or one that means none. */
@@ -74,8 +75,8 @@ const char *fdt_prop_text(const void *fdt, int node, const char *name);
 
 bool fdt_is_compatible(const void *fdt, int node, const char *const *names);
 
-/* A property of the node looked at that lists addresses and sizes in the parent's cells. Looking a property up
- * costs time in the number of properties, so it is done once, not for each entry. */
+/* A property of the node looked at that lists addresses and sizes in the parent's cells. Looking one up costs
+ * time in the number of properties, so it is done once, not for each entry. */
 struct fdt_ranges {
     const fdt32_t *value;
     int count;                     /* 0: absent, or the cells are nonsense */

@@ -284,6 +284,24 @@ TEST(readers, fdt_cpus_and_distances)
     CHECK(MACHINE->platform.cpu_method == CPU_METHOD_SBI);
 }
 
+TEST(readers, fdt_distances_are_held_to_the_rules_of_a_slit)
+{
+    begin_tree();
+    fdt_begin(&tree, "distance-map"); /* before the nodes it speaks of */
+    fdt_text(&tree, "compatible", "numa-distance-map-v1");
+    fdt_cells(&tree, "distance-matrix", 0, 0, 30, 0, 7, 20, 1, 0, 9, 0, 2, 44, 1, 1, 10);
+    fdt_end(&tree);
+    for (uint32_t i = 0; i < 3; i++)
+        add_memory(0x80000000 + 0x10000000 * i, 0x1000000, i);
+    CHECK(read_tree() == OK);
+    CHECK_EQ(MACHINE->topo.node_count, 3);
+    CHECK_EQ(MACHINE->topo.distance[0][0], DISTANCE_LOCAL);
+    CHECK_EQ(MACHINE->topo.distance[1][0], DISTANCE_REMOTE);
+    CHECK_EQ(MACHINE->topo.distance[2][0], 44);
+    CHECK(machine_noted("distance-matrix: 3 of 5 entries, from entry 0 on"));
+    CHECK_EQ(MACHINE->notes.count, 1);
+}
+
 TEST(readers, fdt_console_through_an_alias_and_a_bus)
 {
     begin_tree();

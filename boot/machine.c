@@ -6,82 +6,7 @@
 #include "machine.h"
 #include "readers.h"
 
-#include <stdarg.h>
-#include <stdio.h>
 #include <string.h>
-
-/* ---- Notes -------------------------------------------------------------------------------------------- */
-
-#define NOTE_FATAL_BYTES 256
-
-/* One line into the first `limit` bytes; it is cut to what fits, and left out if nothing would. */
-static PRINTF(3, 0) void add_line(struct notes *notes, uint32_t limit, const char *format, va_list args)
-{
-    if (notes->used + 2 > limit) {
-        notes->dropped++;
-        return;
-    }
-    char *line = notes->text + notes->used;
-    uint32_t room = limit - notes->used;
-    int length = vsnprintf(line, room, format, args);
-    uint32_t kept = length < 0 ? 0 : (uint32_t)min_u64((uint64_t)length, room - 1);
-    for (uint32_t i = 0; i < kept; i++)
-        if (line[i] < ' ' || line[i] > '~')
-            line[i] = '?';
-    line[kept] = '\0';
-    notes->used += kept + 1;
-    notes->count++;
-}
-
-void note(struct notes *notes, const char *format, ...)
-{
-    va_list args;
-    va_start(args, format);
-    add_line(notes, NOTES_BYTES - NOTE_FATAL_BYTES, format, args);
-    va_end(args);
-}
-
-void note_fatal(struct notes *notes, const char *format, ...)
-{
-    va_list args;
-    va_start(args, format);
-    add_line(notes, NOTES_BYTES, format, args);
-    va_end(args);
-}
-
-const char *note_next(const struct notes *notes, const char *previous)
-{
-    const char *next = previous == NULL ? notes->text : previous + strlen(previous) + 1;
-    return next < notes->text + notes->used ? next : NULL;
-}
-
-/* ---- What the readers share ---------------------------------------------------------------------------- */
-
-status_t reader_claim(struct machine *machine, const char *what, const struct mem_claim *claim, uint64_t size)
-{
-    if (size == 0)
-        return OK;
-    status_t status = memmap_claim(&machine->map, claim->start.v, size, claim->type, claim->source,
-                                   claim->detail, claim->ram);
-    if (status == ERR_INVALID) {
-        note(&machine->notes, "%s 0x%x: 0x%llx + 0x%llx wraps around; left out", what,
-             claim->detail, (unsigned long long)claim->start.v, (unsigned long long)size);
-        return OK;
-    }
-    if (status == ERR_FULL)
-        note_fatal(&machine->notes, "%s 0x%x: more than %u memory ranges", what, claim->detail,
-                   MEMMAP_MAX_CLAIMS);
-    return status;
-}
-
-bool reader_node(struct machine *machine, const char *what, uint32_t id, uint16_t *node)
-{
-    if (topo_add_node(&machine->topo, id, node) == OK)
-        return true;
-    note(&machine->notes, "%s: node %u is left out, this kernel knows %u nodes at most", what, id,
-         TOPO_MAX_NODES);
-    return false;
-}
 
 /* ---- The sources in order ------------------------------------------------------------------------------ */
 
@@ -131,8 +56,8 @@ status_t machine_describe(struct machine *machine, const struct machine_sources 
     set_limits(machine, sources);
     status = machine_settle(machine);
     if (status == OK && machine->topo.conflicts > 0)
-        note(&machine->notes, "topology: nodes share memory in %u places; the lower node keeps it",
-             machine->topo.conflicts);
+        note_final(&machine->notes, "topology: nodes share memory (overlaps: %u); the lower node keeps it",
+                   machine->topo.conflicts);
     return status;
 }
 
@@ -145,6 +70,6 @@ status_t machine_settle(struct machine *machine)
         status = topo_assign(&machine->topo, &machine->map);
     }
     if (status == ERR_FULL)
-        note_fatal(&machine->notes, "memory map: more than %u regions", MEMMAP_MAX_REGIONS);
+        note_final(&machine->notes, "memory map: more than %u regions", MEMMAP_MAX_REGIONS);
     return status;
 }

@@ -19,21 +19,7 @@
 #include <mm/topo.h>
 
 #include "boot_info.h"
-
-/* ---- Notes: warnings kept as text, oldest first ------------------------------------------------------- */
-
-#define NOTES_BYTES 8192
-struct notes {
-    uint32_t count;   /* lines kept */
-    uint32_t dropped; /* lines that found no room */
-    uint32_t used;
-    char text[NOTES_BYTES]; /* NUL-terminated lines back to back; nothing but printable ASCII */
-};
-void note(struct notes *notes, const char *format, ...) PRINTF(2, 3);
-/* The reason for giving up. Room is kept for it. */
-void note_fatal(struct notes *notes, const char *format, ...) PRINTF(2, 3);
-/* Line by line: start with NULL; returns NULL after the last. */
-const char *note_next(const struct notes *notes, const char *previous);
+#include "notes.h"
 
 /* ---- Sources ------------------------------------------------------------------------------------------ */
 

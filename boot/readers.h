@@ -6,7 +6,7 @@
  * length, and allocates nothing. What it understands becomes claims, topology and platform entries; what it
  * refuses becomes a note.
  *
- * Each returns OK, ERR_CORRUPT (the source is unusable as a whole: note_fatal has said why) or ERR_FULL.
+ * Each returns OK, ERR_CORRUPT (the source is unusable as a whole: note_final has said why) or ERR_FULL.
  */
 #ifndef BOOT_READERS_H
 #define BOOT_READERS_H
@@ -25,8 +25,12 @@ MUST_CHECK status_t e820_describe(struct machine *machine, const struct e820_ent
 
 MUST_CHECK status_t efi_describe(struct machine *machine, const void *map, uint64_t size, uint32_t desc_size);
 
-/* memmap_claim for readers: an empty range is passed over, one that wraps is noted (`what` at `detail`), a
- * full table is fatal (ERR_FULL). */
+/* The last claims the table has room for are not for usable memory. */
+#define CLAIMS_KEPT_FOR_RESERVATIONS 64
+
+/* memmap_claim for readers: an empty range is passed over, one that wraps is noted (`what` at `detail`). When
+ * the table is nearly full, further usable memory is left out, with a note; a reservation that finds no room
+ * is fatal (ERR_FULL). */
 MUST_CHECK status_t reader_claim(struct machine *machine, const char *what, const struct mem_claim *claim,
                                  uint64_t size);
 

@@ -98,7 +98,7 @@ static void take_at(struct acpi_tables *tables, const struct phys_reader *phys, 
 
 static status_t refuse(struct machine *machine, const char *what, uint64_t address, const char *why)
 {
-    note_fatal(&machine->notes, "acpi: %s at 0x%llx: %s", what, (unsigned long long)address, why);
+    note_final(&machine->notes, "acpi: %s at 0x%llx: %s", what, (unsigned long long)address, why);
     return ERR_CORRUPT;
 }
 
@@ -216,19 +216,32 @@ status_t acpi_describe(struct machine *machine, const struct machine_sources *so
     return tables.good == 0 && tables.bad > 0 ? ERR_CORRUPT : OK;
 }
 
-bool acpi_check_structures(struct machine *machine, struct acpi_table table, const char *name,
-                           uint32_t offset, uint32_t (*least)(uint8_t type))
+bool acpi_has_structures(const struct acpi_structures *walk)
 {
-    while (offset < table.length) {
-        uint32_t left = table.length - offset;
-        const uint8_t *structure = table.bytes + offset;
+    if (walk->next <= walk->table.length)
+        return true;
+    note(&walk->machine->notes, "acpi: %s: at 0x%x: the table ends inside its header; left out", walk->name,
+         walk->table.length);
+    return false;
+}
+
+/* Each turn moves on by at least two bytes. */
+bool acpi_next_structure(struct acpi_structures *walk)
+{
+    while (walk->next < walk->table.length) {
+        uint32_t left = walk->table.length - walk->next;
+        const uint8_t *structure = walk->table.bytes + walk->next;
         uint32_t length = left >= 2 ? structure[1] : 0;
-        if (length > left || length < least(structure[0])) {
-            note(&machine->notes, "acpi: %s: at 0x%x: structure of type %u has length %u; table left out",
-                 name, offset, structure[0], length);
-            return false;
+        bool ends = length < 2 || length > left;
+        walk->offset = walk->next;
+        walk->next = ends ? walk->table.length : walk->next + length;
+        if (!ends && length >= walk->least(structure[0])) {
+            walk->good++;
+            return true;
         }
-        offset += length;
+        walk->bad++;
+        note(&walk->machine->notes, "acpi: %s: at 0x%x: structure of type %u has length %u; %s left out",
+             walk->name, walk->offset, structure[0], length, ends ? "the rest is" : "it is");
     }
-    return true;
+    return false;
 }

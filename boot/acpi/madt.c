@@ -108,21 +108,18 @@ static void read_structure(struct machine *machine, uint32_t offset, const uint8
 bool acpi_madt(struct machine *machine, struct acpi_table table)
 {
     struct platform *platform = &machine->platform;
-    if (table.length < MADT_STRUCTURES) {
-        note(&machine->notes, "acpi: APIC: at 0x%x: the table ends inside its header; left out",
-             table.length);
-        return false;
-    }
-    if (!acpi_check_structures(machine, table, "APIC", MADT_STRUCTURES, least))
+    struct acpi_structures walk = {
+        .machine = machine, .table = table, .name = "APIC", .least = least, .next = MADT_STRUCTURES};
+    if (!acpi_has_structures(&walk))
         return false;
     uint64_t lapic = le32(table.bytes + 36);
-    for (uint32_t offset = MADT_STRUCTURES; offset < table.length; offset += table.bytes[offset + 1])
-        read_structure(machine, offset, table.bytes + offset);
+    while (acpi_next_structure(&walk))
+        read_structure(machine, walk.offset, table.bytes + walk.offset);
     if (platform->cpu_method == CPU_METHOD_APIC && platform->lapic == 0)
         platform->lapic = lapic;
     if (platform->gic_dist != 0) {
         if (platform->gic_version == 0)
             platform->gic_version = platform->gic_cpu_size >= KIB(128) ? 3 : 2;
     }
-    return true;
+    return walk.good > 0 || walk.bad == 0;
 }

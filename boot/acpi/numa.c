@@ -132,18 +132,15 @@ static void read_affinity(struct machine *machine, uint32_t offset, const uint8_
 
 bool acpi_srat(struct machine *machine, struct acpi_table table)
 {
-    if (table.length < SRAT_STRUCTURES) {
-        note(&machine->notes, "acpi: SRAT: at 0x%x: the table ends inside its header; left out",
-             table.length);
-        return false;
-    }
-    if (!acpi_check_structures(machine, table, "SRAT", SRAT_STRUCTURES, least))
+    struct acpi_structures walk = {
+        .machine = machine, .table = table, .name = "SRAT", .least = least, .next = SRAT_STRUCTURES};
+    if (!acpi_has_structures(&walk))
         return false;
     bool have_madt = machine->topo.cpu_count > 0;
     uint8_t revision = table.bytes[8];
-    for (uint32_t offset = SRAT_STRUCTURES; offset < table.length; offset += table.bytes[offset + 1])
-        read_affinity(machine, offset, table.bytes + offset, revision, have_madt);
-    return true;
+    while (acpi_next_structure(&walk))
+        read_affinity(machine, walk.offset, table.bytes + walk.offset, revision, have_madt);
+    return walk.good > 0 || walk.bad == 0;
 }
 
 /* ---- SLIT --------------------------------------------------------------------------------------------- */

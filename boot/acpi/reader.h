@@ -23,9 +23,22 @@ bool acpi_slit(struct machine *machine, struct acpi_table table);
 bool acpi_spcr(struct machine *machine, struct acpi_table table);
 bool acpi_fadt(struct machine *machine, struct acpi_table table);
 
-/* Checks the structures (type, length, …) that fill a table from `offset` on: each fits and is at least as
- * long as `least(type)` ≥ 2 says. True if all are good; otherwise `name` and the offset are noted. */
-bool acpi_check_structures(struct machine *machine, struct acpi_table table, const char *name,
-                           uint32_t offset, uint32_t (*least)(uint8_t type));
+/* The structures (type, length, …) that fill a table from some offset on. One that is shorter than its type
+ * needs is passed over; one that does not fit, or has no length, ends the table. Either is noted. */
+struct acpi_structures {
+    struct machine *machine;
+    struct acpi_table table;
+    const char *name;
+    uint32_t (*least)(uint8_t type);
+    uint32_t offset;    /* of the structure found */
+    uint32_t next;      /* where to look; at first, the end of the table's header */
+    uint32_t good, bad; /* structures so far; a table that has only bad ones is refused */
+};
+
+/* False, with a note: the table ends inside its header. */
+bool acpi_has_structures(const struct acpi_structures *walk);
+
+/* The next structure, whole, at `offset`. False: there is none. */
+bool acpi_next_structure(struct acpi_structures *walk);
 
 #endif

@@ -94,13 +94,13 @@ static bool continues(const struct mem_claim *run, const struct mem_claim *next)
 static status_t check_shape(struct machine *machine, uint64_t size, uint32_t desc_size)
 {
     if (desc_size < DESC_MIN || desc_size % 8 != 0)
-        note_fatal(&machine->notes, "efi: descriptor size %u is not a multiple of 8 from %u up", desc_size,
+        note_final(&machine->notes, "efi: descriptor size %u is not a multiple of 8 from %u up", desc_size,
                    DESC_MIN);
     else if (size % desc_size != 0)
-        note_fatal(&machine->notes, "efi: map of %llu bytes ends inside descriptor %llu (%u bytes each)",
+        note_final(&machine->notes, "efi: map of %llu bytes ends inside descriptor %llu (%u bytes each)",
                    (unsigned long long)size, (unsigned long long)(size / desc_size), desc_size);
     else if (size / desc_size > UINT32_MAX)
-        note_fatal(&machine->notes, "efi: map of %llu bytes is no memory map", (unsigned long long)size);
+        note_final(&machine->notes, "efi: map of %llu bytes is no memory map", (unsigned long long)size);
     else
         return OK;
     return ERR_CORRUPT;

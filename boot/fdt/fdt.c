@@ -16,7 +16,7 @@
 
 static status_t refuse(struct machine *machine, uint32_t offset, const char *why)
 {
-    note_fatal(&machine->notes, "fdt: at 0x%x: %s", offset, why);
+    note_final(&machine->notes, "fdt: at 0x%x: %s", offset, why);
     return ERR_CORRUPT;
 }
 
@@ -105,20 +105,29 @@ bool fdt_is_compatible(const void *fdt, int node, const char *const *names)
     return false;
 }
 
-bool fdt_range(const struct fdt_walk *walk, const char *property, int index, uint64_t *start, uint64_t *size)
+struct fdt_ranges fdt_ranges(const struct fdt_walk *walk, const char *property)
 {
     const struct fdt_level *parent = fdt_parent(walk);
     int length, cells = parent->address_cells + parent->size_cells;
-    const fdt32_t *value = fdt_getprop(walk->fdt, fdt_here(walk)->node, property, &length);
-    if (value == NULL || parent->address_cells < 0 || parent->size_cells < 0 || cells == 0 ||
-        length / 4 / cells <= index)
-        return false;
-    value += index * cells;
-    if (!fdt_number(value, parent->address_cells, start))
+    struct fdt_ranges ranges = {.address_cells = parent->address_cells, .size_cells = parent->size_cells};
+    ranges.value = fdt_getprop(walk->fdt, fdt_here(walk)->node, property, &length);
+    bool usable = parent->address_cells > 0 && parent->size_cells >= 0;
+    if (ranges.value != NULL && usable)
+        ranges.count = length / 4 / cells;
+    ranges.fits = ranges.value == NULL || (usable && length % (4 * cells) == 0);
+    return ranges;
+}
+
+bool fdt_range(const struct fdt_ranges *ranges, int index, uint64_t *start, uint64_t *size)
+{
+    const fdt32_t *entry = ranges->value + index * (ranges->address_cells + ranges->size_cells);
+    bool start_fits = fdt_number(entry, ranges->address_cells, start);
+    bool size_fits = fdt_number(entry + ranges->address_cells, ranges->size_cells, size);
+    if (!start_fits)
         *start = UINT64_MAX;
-    if (!fdt_number(value + parent->address_cells, parent->size_cells, size))
+    if (!size_fits)
         *size = UINT64_MAX;
-    return true;
+    return start_fits && size_fits;
 }
 
 /* One bus upwards: entries are (address on the bus, address on the parent's, size). */
@@ -214,8 +223,8 @@ static status_t visit(struct fdt_walk *walk)
         return OK;
     if (walk->depth == 1 && has_text(fdt, node, "device_type", "memory"))
         return fdt_memory(walk);
-    if (walk->with_topology && fdt_is_compatible(fdt, node, distance_map))
-        fdt_distances(walk);
+    if (walk->with_topology && walk->distance_map < 0 && fdt_is_compatible(fdt, node, distance_map))
+        walk->distance_map = node;
     fdt_dma_ranges(walk);
     fdt_device(walk);
     return OK;
@@ -259,6 +268,7 @@ status_t fdt_describe(struct machine *machine, const void *fdt, uint64_t size, b
         .with_memory = with_memory,
         .with_topology = with_topology,
         .console = -1,
+        .distance_map = -1,
         .interrupt_cells = 3,
     };
     const char *model = fdt_prop_text(fdt, 0, "model");
@@ -270,6 +280,7 @@ status_t fdt_describe(struct machine *machine, const void *fdt, uint64_t size, b
     status = fdt_reserve_entries(&walk);
     if (status == OK)
         status = walk_all(&walk);
+    fdt_finish_topology(&walk);
     fdt_finish_platform(&walk);
     return status;
 }

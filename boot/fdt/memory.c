@@ -27,15 +27,19 @@ static status_t claim(struct fdt_walk *walk, const char *what, uint32_t offset, 
     return reader_claim(walk->machine, what, &claimed, size);
 }
 
-static void note_length(struct fdt_walk *walk, const char *property)
+static struct fdt_ranges find_ranges(struct fdt_walk *walk, const char *property)
 {
-    const struct fdt_level *parent = fdt_parent(walk);
-    int length, cells = parent->address_cells + parent->size_cells;
-    if (fdt_getprop(walk->fdt, fdt_here(walk)->node, property, &length) != NULL &&
-        (parent->address_cells < 0 || parent->size_cells < 0 || cells == 0 || length % (4 * cells) != 0))
+    struct fdt_ranges ranges = fdt_ranges(walk, property);
+    if (!ranges.fits)
         note(&walk->machine->notes, "fdt: at 0x%x: %s of %s does not fit its cells",
              fdt_offset_in_blob(walk->fdt, fdt_here(walk)->node), property,
              fdt_get_name(walk->fdt, fdt_here(walk)->node, NULL));
+    return ranges;
+}
+
+static void note_wide(struct fdt_walk *walk, const char *what, uint32_t offset, const char *outcome)
+{
+    note(&walk->machine->notes, "%s 0x%x: needs more than 64 bits; %s", what, offset, outcome);
 }
 
 /* ---- Memory nodes ------------------------------------------------------------------------------------- */
@@ -60,9 +64,13 @@ status_t fdt_memory(struct fdt_walk *walk)
     const char *property = "linux,usable-memory";
     if (fdt_getprop(walk->fdt, fdt_here(walk)->node, property, NULL) == NULL)
         property = "reg";
-    note_length(walk, property);
-    uint64_t start, size;
-    for (int i = 0; fdt_range(walk, property, i, &start, &size); i++) {
+    struct fdt_ranges ranges = find_ranges(walk, property);
+    for (int i = 0; i < ranges.count; i++) {
+        uint64_t start, size;
+        if (!fdt_range(&ranges, i, &start, &size)) {
+            note_wide(walk, "fdt: memory at", offset, "left out");
+            continue;
+        }
         status_t status = claim(walk, "fdt: memory at", offset, start, size, MEM_USABLE);
         if (status != OK)
             return status;
@@ -93,8 +101,12 @@ status_t fdt_reserve_entries(struct fdt_walk *walk)
 /* The first entry of alloc-ranges, if there is one that makes sense. */
 static void read_alloc_range(struct fdt_walk *walk, struct dynamic_reservation *reservation)
 {
+    struct fdt_ranges ranges = find_ranges(walk, "alloc-ranges");
     uint64_t start, size;
-    if (fdt_range(walk, "alloc-ranges", 0, &start, &size) && size <= UINT64_MAX - start) {
+    if (ranges.count > 1)
+        note(&walk->machine->notes, "fdt: at 0x%x: the first of %d alloc-ranges counts",
+             fdt_offset_in_blob(walk->fdt, fdt_here(walk)->node), ranges.count);
+    if (ranges.count > 0 && fdt_range(&ranges, 0, &start, &size) && size <= UINT64_MAX - start) {
         reservation->range_start = start;
         reservation->range_end = start + size;
     }
@@ -136,9 +148,13 @@ status_t fdt_reservations(struct fdt_walk *walk)
     }
     uint32_t offset = fdt_offset_in_blob(walk->fdt, here->node);
     mem_type_t type = fdt_getprop(walk->fdt, here->node, "no-map", NULL) != NULL ? MEM_NOMAP : MEM_RESERVED;
-    uint64_t start, size;
-    note_length(walk, "reg");
-    for (int i = 0; fdt_range(walk, "reg", i, &start, &size); i++) {
+    struct fdt_ranges ranges = find_ranges(walk, "reg");
+    for (int i = 0; i < ranges.count; i++) {
+        uint64_t start, size;
+        if (!fdt_range(&ranges, i, &start, &size)) {
+            note_wide(walk, "fdt: reserved-memory at", offset, "cut at the end");
+            size = UINT64_MAX - start;
+        }
         status_t status = claim(walk, "fdt: reserved-memory at", offset, start, size, type);
         if (status != OK)
             return status;

@@ -58,7 +58,8 @@ void fdt_chosen(struct fdt_walk *walk, int chosen)
 /* Registers `index` of the node looked at, as the CPU addresses them. */
 static bool registers(const struct fdt_walk *walk, int index, uint64_t *base, uint64_t *size)
 {
-    return fdt_range(walk, "reg", index, base, size) &&
+    struct fdt_ranges reg = fdt_ranges(walk, "reg");
+    return index < reg.count && fdt_range(&reg, index, base, size) &&
            fdt_translate(walk, walk->depth - 1, "ranges", base);
 }
 

@@ -24,6 +24,7 @@ struct fdt_walk {
     const void *fdt;
     bool with_memory, with_topology;
     int console;                   /* the node that stdout-path names, or < 0 */
+    int distance_map;              /* the first there is, or < 0; read when all nodes are known */
     int depth;                     /* of the node looked at; path[0] is the root */
     struct fdt_level path[FDT_MAX_DEPTH];
     const fdt32_t *timer;          /* interrupts of the architected timer, for when the controller is known */
@@ -36,10 +37,10 @@ MUST_CHECK status_t fdt_memory(struct fdt_walk *walk);
 MUST_CHECK status_t fdt_reservations(struct fdt_walk *walk);
 MUST_CHECK status_t fdt_reserve_entries(struct fdt_walk *walk);
 void fdt_cpu(struct fdt_walk *walk);
-void fdt_distances(struct fdt_walk *walk);
 void fdt_chosen(struct fdt_walk *walk, int chosen);
 void fdt_device(struct fdt_walk *walk);
 void fdt_dma_ranges(struct fdt_walk *walk);
+void fdt_finish_topology(struct fdt_walk *walk);
 void fdt_finish_platform(struct fdt_walk *walk);
 
 /* The numa-node-id of the node looked at; false: none, or one that means none. */
@@ -74,9 +75,18 @@ const char *fdt_prop_text(const void *fdt, int node, const char *name);
 
 bool fdt_is_compatible(const void *fdt, int node, const char *const *names);
 
-/* Entry `index` of a property that lists addresses and sizes in the parent's cells. False: there is no such
- * entry. A number that 64 bits cannot hold reads as UINT64_MAX, which no range survives. */
-bool fdt_range(const struct fdt_walk *walk, const char *property, int index, uint64_t *start, uint64_t *size);
+/* A property of the node looked at that lists addresses and sizes in the parent's cells. Looking one up costs
+ * time in the number of properties, so it is done once, not for each entry. */
+struct fdt_ranges {
+    const fdt32_t *value;
+    int count;                     /* 0: absent, or the cells are nonsense */
+    int address_cells, size_cells;
+    bool fits;                     /* it is whole entries, or absent */
+};
+struct fdt_ranges fdt_ranges(const struct fdt_walk *walk, const char *property);
+
+/* Entry `index` < count. False: a number needs more than 64 bits; it reads as UINT64_MAX. */
+bool fdt_range(const struct fdt_ranges *ranges, int index, uint64_t *start, uint64_t *size);
 
 /* An address as children of path[level] write it, translated upwards to the root's; `property` is "ranges" or
  * "dma-ranges". False: a bus on the way does not pass it on. */

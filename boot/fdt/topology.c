@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * Topology in the device tree: /cpus, numa-node-id, and the distance map, whose entries are (from, to,
- * distance). The map need not list both directions; one that is missing is as far as the other.
+ * distance). The map need not list both directions; one that is missing is as far as the other. It is
+ * read after all nodes, since it may come before those that it speaks of.
  */
 #include "reader.h"
 
@@ -68,30 +69,35 @@ void fdt_cpu(struct fdt_walk *walk)
 
 /* ---- Distances ---------------------------------------------------------------------------------------- */
 
-static bool set_distance(struct fdt_walk *walk, const fdt32_t *entry)
+/* As in a SLIT, a node is 10 away from itself and no other is nearer. The map makes no nodes. */
+static bool set_distance(struct topo *topo, const fdt32_t *entry)
 {
-    struct topo *topo = &walk->machine->topo;
     uint32_t from = fdt32_to_cpu(entry[0]), to = fdt32_to_cpu(entry[1]), distance = fdt32_to_cpu(entry[2]);
     uint16_t a, b;
-    if (from == UINT32_MAX || to == UINT32_MAX || distance < DISTANCE_LOCAL ||
-        !reader_node(walk->machine, "fdt: distance-map", from, &a) ||
-        !reader_node(walk->machine, "fdt: distance-map", to, &b) ||
+    if (from == to ? distance != DISTANCE_LOCAL : distance < DISTANCE_LOCAL)
+        return false;
+    if (!topo_find_node(topo, from, &a) || !topo_find_node(topo, to, &b) ||
         topo_set_distance(topo, a, b, distance) != OK)
         return false;
     return topo->distance[b][a] != 0 || topo_set_distance(topo, b, a, distance) == OK;
 }
 
-void fdt_distances(struct fdt_walk *walk)
+void fdt_finish_topology(struct fdt_walk *walk)
 {
-    int node = fdt_here(walk)->node, length;
-    const fdt32_t *matrix = fdt_getprop(walk->fdt, node, "distance-matrix", &length);
+    int length, first = -1, left_out = 0;
+    if (walk->distance_map < 0)
+        return;
+    const fdt32_t *matrix = fdt_getprop(walk->fdt, walk->distance_map, "distance-matrix", &length);
     int count = matrix == NULL ? 0 : length / 12;
     for (int i = 0; i < count; i++) {
-        if (set_distance(walk, matrix + 3 * i))
+        if (set_distance(&walk->machine->topo, matrix + 3 * i))
             continue;
-        note(&walk->machine->notes,
-             "fdt: at 0x%x: distance-matrix entry %d makes no sense; the rest is left out",
-             fdt_offset_in_blob(walk->fdt, node), i);
-        return;
+        if (left_out++ == 0)
+            first = i;
     }
+    if (left_out > 0)
+        note(&walk->machine->notes,
+             "fdt: at 0x%x: distance-matrix: %d of %d entries, from entry %d on, make no sense or name no "
+             "node here; left out",
+             fdt_offset_in_blob(walk->fdt, walk->distance_map), left_out, count, first);
 }

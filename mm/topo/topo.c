@@ -19,14 +19,21 @@ void topo_init(struct topo *topo)
 
 /* ---- What the firmware says --------------------------------------------------------------------------- */
 
-status_t topo_add_node(struct topo *topo, uint32_t id, uint16_t *node)
+bool topo_find_node(const struct topo *topo, uint32_t id, uint16_t *node)
 {
     for (uint16_t i = 0; i < topo->node_count; i++) {
         if (topo->node[i].id == id) {
             *node = i;
-            return OK;
+            return true;
         }
     }
+    return false;
+}
+
+status_t topo_add_node(struct topo *topo, uint32_t id, uint16_t *node)
+{
+    if (topo_find_node(topo, id, node))
+        return OK;
     if (topo->node_count == TOPO_MAX_NODES)
         return ERR_FULL;
     *node = (uint16_t)topo->node_count++;

@@ -29,6 +29,24 @@ TEST(readers, notes_are_kept_in_order_and_printable)
     CHECK(note_next(&MACHINE->notes, line) == NULL);
 }
 
+TEST(readers, equal_notes_are_kept_once_and_none_is_cut)
+{
+    static char wide[3000];
+    machine_clear();
+    memset(wide, 'w', sizeof(wide) - 1);
+    for (unsigned i = 0; i < 1000; i++)
+        note(&MACHINE->notes, "node %u is left out", i % 2);
+    CHECK_EQ(MACHINE->notes.count, 2);
+    for (unsigned i = 0; i < 4; i++)
+        note(&MACHINE->notes, "%u%s", i, wide);
+    CHECK_EQ(MACHINE->notes.count, 4);
+    CHECK_EQ(MACHINE->notes.dropped, 2);
+    note(&MACHINE->notes, "short");
+    note_final(&MACHINE->notes, "no usable memory");
+    CHECK(machine_noted("short") && machine_noted("no usable memory"));
+    CHECK_EQ(MACHINE->notes.used, 2 * 19 + 2 * 3001 + 6 + 17);
+}
+
 TEST(readers, notes_leave_room_for_the_last_word)
 {
     machine_clear();
@@ -36,12 +54,12 @@ TEST(readers, notes_leave_room_for_the_last_word)
         note(&MACHINE->notes, "this is line %u of very many that a hostile table provokes", i);
     CHECK(MACHINE->notes.dropped > 0);
     CHECK_EQ(MACHINE->notes.count + MACHINE->notes.dropped, 1000);
-    note_fatal(&MACHINE->notes, "the end");
+    note_final(&MACHINE->notes, "the end");
     CHECK(machine_noted("the end"));
     /* Short lines until not even an empty one fits. */
     for (unsigned i = 0; i < NOTES_BYTES; i++) {
         note(&MACHINE->notes, "x");
-        note_fatal(&MACHINE->notes, "%s", i % 2 == 0 ? "" : "y");
+        note_final(&MACHINE->notes, "%s", i % 2 == 0 ? "" : "y");
         CHECK(MACHINE->notes.used <= NOTES_BYTES);
     }
     CHECK_EQ(MACHINE->notes.text[MACHINE->notes.used - 1], 0);
@@ -69,6 +87,25 @@ TEST(readers, e820_settles_overlaps_and_leaves_nonsense_out)
     CHECK_EQ(MACHINE->notes.count, 2);
     CHECK_EQ(MACHINE->limits.dma_end, MIB(16));
     CHECK(machine_check() == NULL);
+}
+
+TEST(readers, e820_with_too_many_ranges_loses_memory_but_no_reservation)
+{
+    static struct e820_entry entries[MEMMAP_MAX_CLAIMS + 1];
+    const uint32_t usable_max = MEMMAP_MAX_CLAIMS - 64;
+    struct machine_sources sources = {.e820 = entries, .e820_count = ARRAY_LEN(entries)};
+    for (unsigned i = 0; i < ARRAY_LEN(entries); i++)
+        entries[i] = (struct e820_entry){0x2000 * (uint64_t)i, 0x1000, 1};
+    entries[ARRAY_LEN(entries) - 1] = (struct e820_entry){0, 0x1000, 2};
+    CHECK(machine_describe(MACHINE, &sources) == OK);
+    CHECK_EQ(MACHINE->map.claim_count, usable_max + 1);
+    CHECK_EQ(usable(), (usable_max - 1) * 0x1000);
+    CHECK(machine_noted("memory map: more than 960 ranges; further usable memory is left out"));
+    CHECK_EQ(MACHINE->notes.count, 1);
+    for (unsigned i = 0; i < ARRAY_LEN(entries); i++)
+        entries[i].type = 2;
+    CHECK(machine_describe(MACHINE, &sources) == ERR_FULL);
+    CHECK(machine_noted("more than 1024 memory ranges"));
 }
 
 /* ---- EFI ---------------------------------------------------------------------------------------------- */
@@ -184,6 +221,35 @@ TEST(readers, fdt_memory_minus_reservations)
     CHECK(machine_check() == NULL);
 }
 
+TEST(readers, fdt_ranges_that_are_empty_or_too_wide)
+{
+    begin_tree();
+    fdt_begin(&tree, "memory");
+    fdt_text(&tree, "device_type", "memory");
+    uint32_t cells[4 * 4] = {0};
+    cells[4 * 3 + 1] = 0x80000000;
+    cells[4 * 3 + 3] = 0x100000;
+    fdt_cells_(&tree, "reg", cells, ARRAY_LEN(cells));
+    fdt_end(&tree);
+    fdt_begin(&tree, "reserved-memory");
+    fdt_cells(&tree, "#address-cells", 1);
+    fdt_cells(&tree, "#size-cells", 3);
+    fdt_begin(&tree, "wide");
+    fdt_cells(&tree, "reg", 0x80080000, 1, 0, 0, 0x80000000, 0, 0, 0x1000);
+    fdt_end(&tree);
+    fdt_begin(&tree, "pool");
+    fdt_cells(&tree, "size", 0x4000);
+    fdt_cells(&tree, "alloc-ranges", 0x80000000, 0, 0, 0x1000, 0x80040000, 0, 0, 0x1000);
+    fdt_end(&tree);
+    fdt_end(&tree);
+    CHECK(read_tree() == OK);
+    CHECK_EQ(MACHINE->map.claim_count, 3);
+    CHECK_EQ(usable(), 0x80000 - 0x1000);
+    CHECK(machine_noted("needs more than 64 bits; cut at the end"));
+    CHECK(machine_noted("the first of 2 alloc-ranges counts"));
+    CHECK_EQ(MACHINE->dynamic[0].range_end, 0x80001000);
+}
+
 TEST(readers, fdt_cpus_and_distances)
 {
     begin_tree();
@@ -216,6 +282,24 @@ TEST(readers, fdt_cpus_and_distances)
     CHECK_EQ(MACHINE->topo.distance[1][0], 33);
     CHECK_EQ(MACHINE->platform.timebase_hz, 10000000);
     CHECK(MACHINE->platform.cpu_method == CPU_METHOD_SBI);
+}
+
+TEST(readers, fdt_distances_are_held_to_the_rules_of_a_slit)
+{
+    begin_tree();
+    fdt_begin(&tree, "distance-map"); /* before the nodes it speaks of */
+    fdt_text(&tree, "compatible", "numa-distance-map-v1");
+    fdt_cells(&tree, "distance-matrix", 0, 0, 30, 0, 7, 20, 1, 0, 9, 0, 2, 44, 1, 1, 10);
+    fdt_end(&tree);
+    for (uint32_t i = 0; i < 3; i++)
+        add_memory(0x80000000 + 0x10000000 * i, 0x1000000, i);
+    CHECK(read_tree() == OK);
+    CHECK_EQ(MACHINE->topo.node_count, 3);
+    CHECK_EQ(MACHINE->topo.distance[0][0], DISTANCE_LOCAL);
+    CHECK_EQ(MACHINE->topo.distance[1][0], DISTANCE_REMOTE);
+    CHECK_EQ(MACHINE->topo.distance[2][0], 44);
+    CHECK(machine_noted("distance-matrix: 3 of 5 entries, from entry 0 on"));
+    CHECK_EQ(MACHINE->notes.count, 1);
 }
 
 TEST(readers, fdt_console_through_an_alias_and_a_bus)
@@ -369,12 +453,34 @@ TEST(readers, acpi_refuses_a_bad_table_and_reads_the_rest)
     CHECK(machine_noted("acpi: SRAT: at 0x40"));
     CHECK_EQ(MACHINE->topo.range_count, 0);
     CHECK_EQ(MACHINE->topo.cpu_count, 2);
+    CHECK_EQ(MACHINE->topo.node[0].id, 0x101); /* from the structure before it */
     madt[20] ^= 1;
     CHECK(read_tables(madt, madt_size, NULL, 0) == ERR_CORRUPT);
     CHECK(machine_noted("checksum"));
     madt[20] ^= 1;
     CHECK(read_tables(madt, madt_size - 1, NULL, 0) == ERR_CORRUPT);
     CHECK(machine_noted("length"));
+}
+
+TEST(readers, acpi_passes_over_a_structure_too_short_for_its_type)
+{
+    static uint8_t madt[72];
+    make_madt(madt);
+    memmove(madt + 48, madt + 44, 16);
+    madt[44] = 9; /* x2APIC, of 4 bytes instead of 16 */
+    madt[45] = 4;
+    finish_table(madt, "APIC", 64, 5);
+    CHECK(read_tables(madt, 64, NULL, 0) == OK);
+    CHECK(machine_noted("acpi: APIC: at 0x2c: structure of type 9 has length 4; it is left out"));
+    CHECK_EQ(MACHINE->topo.cpu_count, 2);
+    madt[57] = 9; /* the last CPU ends behind the table */
+    finish_table(madt, "APIC", 64, 5);
+    CHECK(read_tables(madt, 64, NULL, 0) == OK);
+    CHECK(machine_noted("acpi: APIC: at 0x38: structure of type 0 has length 9; the rest is left out"));
+    CHECK_EQ(MACHINE->topo.cpu_count, 1);
+    finish_table(madt, "APIC", 43, 5);
+    CHECK(read_tables(madt, 43, NULL, 0) == ERR_CORRUPT);
+    CHECK(machine_noted("the table ends inside its header"));
 }
 
 TEST(readers, acpi_slit_gives_distances_or_is_refused)

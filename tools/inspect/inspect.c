@@ -63,9 +63,9 @@ static void describe(struct subject *subject)
     if (subject->recorded)
         apply_record(subject);
     if (memmap_bytes(&machine->map, MEM_USABLE, UINT64_MAX) == 0)
-        note(&machine->notes, "no usable memory: %s",
-             machine->map.claim_count == 0 ? "nothing here says what memory the machine has"
-                                           : "all that is described is reserved or not memory");
+        note_final(&machine->notes, "no usable memory: %s",
+                   machine->map.claim_count == 0 ? "nothing here says what memory the machine has"
+                                                 : "all that is described is reserved or not memory");
 }
 
 /* ---- Arguments ---------------------------------------------------------------------------------------- */

@@ -57,6 +57,9 @@ struct topo {
 
 void topo_init(struct topo *topo);
 
+/* The dense index of a firmware node id, if it is known. */
+bool topo_find_node(const struct topo *topo, uint32_t id, uint16_t *node);
+
 /* The dense index of a firmware node id, added if new. Indexes are provisional until topo_settle.
  * ERR_FULL: more than TOPO_MAX_NODES. */
 MUST_CHECK status_t topo_add_node(struct topo *topo, uint32_t id, uint16_t *node);

@@ -481,6 +481,12 @@ def test_topology(tmp_path):
         assert part in refusal(path)
 
 
+def test_topology_without_nodes(tmp_path):
+    path = written(tmp_path / "none.topo", b"# nothing yet\n")
+    nodes = machine(path)["nodes"]
+    assert [(node["id"], node["bytes"], node["frames"]) for node in nodes] == [(0, 0, 0)]
+
+
 # ---- The command -----------------------------------------------------------------------------------------
 
 def test_names_decide_where_content_does_not(tmp_path):

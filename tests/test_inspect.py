@@ -339,6 +339,21 @@ def test_folder_of_tables(build, tmp_path):
     assert len(found["nodes"]) == 3 and found["nodes"][0]["cpus"] == [0, 2, 0x1000]
 
 
+def test_folder_as_other_tools_write_it(build, tmp_path):
+    """Linux's /sys/firmware/acpi/tables, and what acpidump -b leaves. What is no table is passed over."""
+    (tmp_path / "data").mkdir()
+    written(tmp_path / "note", b"not a table, though it is named like one")
+    written(tmp_path / "BOOT.txt", build("srat.asl").read_bytes())
+    assert "without ACPI tables" in refusal(tmp_path)
+    written(tmp_path / "APIC", build("madt-pc.asl").read_bytes())
+    written(tmp_path / "SLIT1", build("slit.asl").read_bytes())
+    found = machine("acpi:" + str(tmp_path))
+    assert len(found["nodes"]) == 3 and found["nodes"][0]["cpus"] == [0, 2, 0x1000]
+    (tmp_path / "APIC").rename(tmp_path / "apic.dat")
+    (tmp_path / "SLIT1").rename(tmp_path / "slit12.DAT")
+    assert machine(tmp_path) == found
+
+
 # ---- Memory images ---------------------------------------------------------------------------------------
 
 RSDP, XSDT, RSDT = 0xF0010, 0x1000, 0x2000

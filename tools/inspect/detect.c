@@ -35,7 +35,7 @@ bool text_is(struct bytes bytes)
 
 /* ---- By content --------------------------------------------------------------------------------------- */
 
-static bool is_acpi(struct bytes bytes)
+bool acpi_is(struct bytes bytes)
 {
     static const char known[] =
         "APIC SRAT SLIT SPCR FACP FACS XSDT RSDT DSDT SSDT HMAT MSCT CEDT NFIT MCFG HPET "
@@ -97,7 +97,7 @@ static enum kind by_content(struct bytes bytes, uint32_t efi_desc_size)
         return KIND_FDT;
     if (bytes.size >= 8 && memcmp(bytes.data, "PHYSIMG1", 8) == 0)
         return KIND_PHYS;
-    if (is_acpi(bytes))
+    if (acpi_is(bytes))
         return KIND_ACPI;
     if (text_is(bytes))
         return by_text(bytes);

@@ -56,6 +56,9 @@ enum kind detect(const char *path, struct bytes bytes, uint32_t efi_desc_size);
 /* Nothing but printable characters and blanks; a stray NUL, as logs have them, is a blank. */
 bool text_is(struct bytes bytes);
 
+/* A signature that is known, or a header whose length is that of the file. */
+bool acpi_is(struct bytes bytes);
+
 /* Text formats of the corpus. Each fails with path and line number. */
 unsigned text_columns(struct bytes bytes); /* of the first line that is not a comment */
 void parse_e820(const char *path, struct bytes bytes, struct machine_sources *sources);

@@ -80,6 +80,12 @@ def test_help_is_the_same_in_both_places(command):
     assert command in quire().stdout
 
 
+def test_help_of_inspect_tells_what_files_it_takes():
+    told = quire("inspect", "some.file", "--help").stdout
+    for word in ("fdt", "acpi", "phys", "e820", "efi", "topo", "apic.dat", "--json", "--efi-desc-size", "KIND"):
+        assert word in told
+
+
 # ---- The machine -----------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize("text, size", [("32M", 32 << 20), ("1G", 1 << 30), ("512", 512 << 20), ("1.5g", 3 << 29),

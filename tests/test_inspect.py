@@ -520,7 +520,6 @@ def test_wrong_arguments(tmp_path, build):
     assert "No such file" in refusal(tmp_path / "absent")
     assert "a second device tree" in refusal(build("hart.dts"), build("board.dts"))
     assert "a folder can only hold" in refusal("fdt:" + str(tmp_path))
-    assert inspect("--help", json_wanted=False).stdout.startswith("usage: quire inspect")
 
 
 def test_text_fits_a_terminal(build):

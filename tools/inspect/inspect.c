@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * Arguments, and the machine from the sources.
+ * Arguments, and the machine from the sources. `quire` knows the help, so that it needs no build.
  */
 #include "inspect.h"
 
@@ -8,15 +8,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-static const char usage[] =
-    "usage: quire inspect [--json] [--efi-desc-size N] [KIND:]FILE...\n"
-    "\n"
-    "Shows what the kernel would make of a machine that FILE describes: a device tree (.dtb), ACPI tables\n"
-    "(SIG.bin, or a folder of them), a physical memory image (.phys), an e820 or EFI memory map (.map, "
-    ".bin),\n"
-    "a topology (.topo); several together describe one machine.\n"
-    "KIND is fdt, acpi, phys, e820, efi or topo; without it content decides, then the file's name.\n";
 
 void fail(const char *format, ...)
 {
@@ -97,8 +88,6 @@ int main(int argc, char **argv)
             efi_desc_size = parse_desc_size(argv[++i]);
         else if (strncmp(argument, "--efi-desc-size=", 16) == 0)
             efi_desc_size = parse_desc_size(argument + 16);
-        else if (strcmp(argument, "--help") == 0 || strcmp(argument, "-h") == 0)
-            return fputs(usage, stdout) < 0;
         else
             fail("\"%s\" is not an option; see quire inspect --help", argument);
     }

@@ -439,6 +439,17 @@ def test_e820_binary_and_text_agree(tmp_path):
     assert "ends inside an entry" in refusal("e820:" + str(written(tmp_path / "odd.bin", e820_bin(*entries)[:-1])))
 
 
+@pytest.mark.parametrize("end", [0x1000, 0])
+def test_an_entry_that_wraps_costs_only_itself(tmp_path, end):
+    size = (end - 0x5000) % (1 << 64)
+    binary = machine("e820:" + str(written(tmp_path / "a.bin", e820_bin((0x100000, 0x1000, 1), (0x5000, size, 1)))))
+    text = written(tmp_path / "a.map", f"0x100000 0x101000 1\n0x5000 {end:#x} 1\n".encode())
+    assert machine(text) == binary and binary["usable_bytes"] == 0x1000 and warned(binary, "wraps around")
+    text = written(tmp_path / "efi.map", f"0x100000 0x101000 7 0xf\n0x5000 {end:#x} 7 0xf\n".encode())
+    found = machine(text)
+    assert found["usable_bytes"] == 0x1000 and warned(found, "wrap around")
+
+
 def test_efi_descriptor_size(tmp_path):
     entries = [(7, 0, 0xA0), (4, 0x100000, 0x100), (6, 0x200000, 0x10)]
     path = written(tmp_path / "map.bin", efi_bin(*entries))

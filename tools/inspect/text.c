@@ -91,6 +91,8 @@ static void *grow(void *array, size_t count, size_t size)
     return array;
 }
 
+/* An entry that ends before it starts gets the size that leads there around the end of the address space, and
+ * the reader refuses it as it would in a binary map. */
 void parse_e820(const char *path, struct bytes bytes, struct machine_sources *sources)
 {
     struct lines lines = lines_of(path, bytes);
@@ -101,8 +103,9 @@ void parse_e820(const char *path, struct bytes bytes, struct machine_sources *so
         uint64_t start = number(&lines, &cursor), end = number(&lines, &cursor);
         uint64_t type = number(&lines, &cursor);
         expect_end(&lines, cursor);
-        if (end < start || type > UINT32_MAX)
-            fail("%s: line %u: e820: the entry ends before it starts, or has no type", path, lines.number);
+        if (type > UINT32_MAX)
+            fail("%s: line %u: e820: type %llu has more than 32 bits", path, lines.number,
+                 (unsigned long long)type);
         entries = grow(entries, count, sizeof(*entries));
         entries[count] = (struct e820_entry){start, end - start, (uint32_t)type};
     }
@@ -120,9 +123,8 @@ void parse_efi(const char *path, struct bytes bytes, struct machine_sources *sou
         uint64_t start = number(&lines, &cursor), end = number(&lines, &cursor);
         uint64_t type = number(&lines, &cursor), attributes = number(&lines, &cursor);
         expect_end(&lines, cursor);
-        if (end < start || !is_aligned(end - start, FRAME_SIZE) || type > UINT32_MAX)
-            fail("%s: line %u: efi: the entry is not made of whole pages, or has no type", path,
-                 lines.number);
+        if (!is_aligned(end - start, FRAME_SIZE) || type > UINT32_MAX)
+            fail("%s: line %u: efi: not whole pages, or a type of more than 32 bits", path, lines.number);
         entries = grow(entries, count, sizeof(*entries));
         memset(entries[count], 0, sizeof(*entries));
         entries[count][0] = type;

@@ -450,6 +450,12 @@ def test_an_entry_that_wraps_costs_only_itself(tmp_path, end):
     assert found["usable_bytes"] == 0x1000 and warned(found, "wrap around")
 
 
+@pytest.mark.parametrize("kind", ["e820", "efi", "topo"])
+def test_an_empty_file_is_no_memory(tmp_path, kind):
+    found = machine(f"{kind}:{written(tmp_path / 'empty', b'')}")
+    assert found["usable_bytes"] == 0 and warned(found, "no usable memory")
+
+
 def test_efi_descriptor_size(tmp_path):
     entries = [(7, 0, 0xA0), (4, 0x100000, 0x100), (6, 0x200000, 0x10)]
     path = written(tmp_path / "map.bin", efi_bin(*entries))

@@ -67,7 +67,7 @@ static void add_e820(struct subject *subject, const char *path, struct bytes byt
         free(bytes.data);
         return;
     }
-    if (bytes.size == 0 || bytes.size % sizeof(struct e820_entry) != 0)
+    if (bytes.size % sizeof(struct e820_entry) != 0)
         fail("%s: e820: at %#zx: the map ends inside an entry (20 bytes each)", path,
              bytes.size - bytes.size % sizeof(struct e820_entry));
     sources->e820 = (const struct e820_entry *)bytes.data;

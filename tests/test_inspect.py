@@ -513,6 +513,20 @@ def test_topology(tmp_path):
         assert part in refusal(path)
 
 
+def test_topology_larger_than_the_tables(tmp_path):
+    found = machine(written(tmp_path / "cpus.topo", b"node 0 memtotal_kb 4 cpus 0-1100\nnode 1 memtotal_kb 4 cpus 2000\n"))
+    assert [len(node["cpus"]) for node in found["nodes"]] == [1024, 0]
+    assert warned(found, "topo:", "1024", "CPUs")
+    # Ids fall, so that the rows' first columns belong to nodes that are left out.
+    rows = [" ".join("10" if a == b else str(11 + b) for b in range(70)) for a in range(70)]
+    text = "".join(f"node {i} memtotal_kb 4 cpus {i}\n" for i in reversed(range(70)))
+    text += "".join(f"distance {i} {row}\n" for i, row in enumerate(rows))
+    found = machine(written(tmp_path / "nodes.topo", text.encode()))
+    assert [node["id"] for node in found["nodes"]] == list(range(6, 70))
+    assert found["nodes"][1]["distances"][:3] == [17, 10, 19] and found["nodes"][1]["cpus"] == [7]
+    assert warned(found, "topo: node 5 is left out", "64 nodes")
+
+
 def test_topology_without_nodes(tmp_path):
     path = written(tmp_path / "none.topo", b"# nothing yet\n")
     nodes = machine(path)["nodes"]

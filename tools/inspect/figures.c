@@ -68,7 +68,7 @@ static bool recorded_bytes(const struct subject *subject, uint16_t node, uint64_
 {
     if (!subject->recorded)
         return false;
-    for (uint16_t i = 0; i < subject->record.topo.node_count; i++) {
+    for (uint32_t i = 0; i < subject->record.node_count; i++) {
         if (subject->record.id[i] == subject->machine.topo.node[node].id) {
             *bytes = subject->record.bytes[i];
             return true;

@@ -30,6 +30,16 @@ static const char *last_note(const struct notes *notes)
     return last;
 }
 
+static void note_record(struct machine *machine, const struct recorded_topo *record)
+{
+    for (uint32_t i = TOPO_MAX_NODES; i < record->node_count; i++)
+        note(&machine->notes, "topo: node %u is left out, this kernel knows %u nodes at most", record->id[i],
+             TOPO_MAX_NODES);
+    if (record->too_many_cpus)
+        note(&machine->notes, "topo: there are more CPUs than the %u that this kernel knows; the rest is left out",
+             TOPO_MAX_CPUS);
+}
+
 /* A recorded topology serves where firmware tables say nothing. */
 static void apply_record(struct subject *subject)
 {
@@ -39,6 +49,7 @@ static void apply_record(struct subject *subject)
         subject->recorded = false;
         return;
     }
+    note_record(machine, &subject->record);
     machine->topo = subject->record.topo;
     if (machine_settle(machine) != OK)
         fail("%s", last_note(&machine->notes));

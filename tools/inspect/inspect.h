@@ -23,11 +23,15 @@ struct phys_image {
     uint64_t size, count;
 };
 
-/* A recorded topology: no addresses, only how much memory each node has. */
+/* A recorded topology: no addresses, only how much memory each node has. Nodes beyond those that the kernel
+ * knows are kept by id, since rows of distances count them too. */
+#define RECORD_MAX_NODES 256
 struct recorded_topo {
     struct topo topo;
-    uint64_t bytes[TOPO_MAX_NODES]; /* by the order of topo_add_node */
-    uint32_t id[TOPO_MAX_NODES];
+    uint64_t bytes[RECORD_MAX_NODES]; /* by the order in the file, as are the nodes of topo before it settles */
+    uint32_t id[RECORD_MAX_NODES];
+    uint32_t node_count;
+    bool too_many_cpus; /* for topo, which has the first of them */
 };
 
 struct subject {

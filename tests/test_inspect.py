@@ -131,6 +131,9 @@ def test_board_topology(build):
     assert (second["cpus"], second["disabled_cpus"]) == ([0x100, 0x100000101], [0x100])
     assert (second["bytes"], second["frames"]) == (0x40000800, 0x40000)
     assert found["fallback"] == [[0, 4], [4, 0]]
+    text = inspect(build("board.dts"), json_wanted=False).stdout.splitlines()
+    assert any(line.split()[-2:] == ["2", "0x100,0x100000101"] for line in text)
+    assert any(line.split() == ["disabled", "1", "0x100"] for line in text)
     assert [(zone["node"], zone["zone"]) for zone in found["zones"]] == [(0, "DMA32"), (4, "Normal")]
     assert sum(zone["frames"] for zone in found["zones"]) == found["usable_frames"]
 

@@ -530,6 +530,17 @@ def test_topology_larger_than_the_tables(tmp_path):
     assert warned(found, "topo: node 5 is left out", "64 nodes")
 
 
+def test_topology_beside_a_map(tmp_path):
+    """Where the memory is, the map knows better than the record."""
+    topo = written(tmp_path / "two.topo", b"node 3 memtotal_kb 100 cpus 0\nnode 4 memtotal_kb 200 cpus 1\n")
+    e820 = written(tmp_path / "pc.map", b"0x100000 0x180000 1\n")
+    found = machine(topo, e820)
+    assert [(node["id"], node["bytes"], node["frames"], ranges(node["ranges"])) for node in found["nodes"]] == [
+        (3, 0x80000, 0x80, [(0x100000, 0x180000)]), (4, 0, 0, [])]
+    assert warned(found, "topo: sizes of nodes are not used")
+    assert [node["bytes"] for node in machine(topo)["nodes"]] == [100 << 10, 200 << 10]
+
+
 def test_topology_without_nodes(tmp_path):
     path = written(tmp_path / "none.topo", b"# nothing yet\n")
     nodes = machine(path)["nodes"]

@@ -63,10 +63,11 @@ bool node_range_next(const struct machine *machine, uint16_t node, uint64_t *fro
     return true;
 }
 
-/* A recorded topology says how much memory a node has, but not where. */
+/* A recorded topology says how much memory a node has, but not where; a map that says where knows better. */
 static bool recorded_bytes(const struct subject *subject, uint16_t node, uint64_t *bytes)
 {
-    if (!subject->recorded)
+    uint64_t end;
+    if (!subject->recorded || memmap_ram_bytes(&subject->machine.map, &end) > 0)
         return false;
     for (uint32_t i = 0; i < subject->record.node_count; i++) {
         if (subject->record.id[i] == subject->machine.topo.node[node].id) {

@@ -32,9 +32,13 @@ static const char *last_note(const struct notes *notes)
 
 static void note_record(struct machine *machine, const struct recorded_topo *record)
 {
+    uint64_t end;
     for (uint32_t i = TOPO_MAX_NODES; i < record->node_count; i++)
         note(&machine->notes, "topo: node %u is left out, this kernel knows %u nodes at most", record->id[i],
              TOPO_MAX_NODES);
+    if (memmap_ram_bytes(&machine->map, &end) > 0 && record->node_count > 0)
+        note(&machine->notes, "topo: sizes of nodes are not used, since a map says what memory there is; "
+                              "no node but the first has any, for want of addresses");
     if (record->too_many_cpus)
         note(&machine->notes, "topo: there are more CPUs than the %u that this kernel knows; the rest is left out",
              TOPO_MAX_CPUS);

@@ -59,6 +59,8 @@ def last_line(done):
     (["run", "--exec", "x" * 3000], "the kernel takes 2047"),
     (["run", "--release=yes"], "--release takes no value"),
     (["test", "--suite", "boots"], 'did you mean boot?'),
+    (["run", "--bogus"], "quire run has no option --bogus (known: --cpus, "),
+    (["test", "--suite", "foo"], '"foo" is not known (known: lint, '),
     (["test", "--isa", "mips"], '--isa "mips" is not known'),
     (["debug"], "quire debug needs ISA"),
     (["help", "tests"], 'did you mean test?'),

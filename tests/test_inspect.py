@@ -459,6 +459,12 @@ def test_an_empty_file_is_no_memory(tmp_path, kind):
     assert found["usable_bytes"] == 0 and warned(found, "no usable memory")
 
 
+@pytest.mark.parametrize("text", ["# 64 KiB — and a dash\n0x0 0x10000 1\n", "\n  # indented\n\t0x0 0x10000 1\n",
+                                  "  0x0 0x10000 1 # \u00b5\n"])
+def test_text_is_known_by_its_first_words(tmp_path, text):
+    assert machine(written(tmp_path / "some.text", text.encode()))["usable_bytes"] == 0x10000
+
+
 def test_efi_descriptor_size(tmp_path):
     entries = [(7, 0, 0xA0), (4, 0x100000, 0x100), (6, 0x200000, 0x10)]
     path = written(tmp_path / "map.bin", efi_bin(*entries))

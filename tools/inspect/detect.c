@@ -26,7 +26,7 @@ bool text_is(struct bytes bytes)
 {
     size_t stray = 0;
     for (size_t i = 0; i < bytes.size; i++) {
-        if (bytes.data[i] != '\0' && !isprint(bytes.data[i]) && !isspace(bytes.data[i]))
+        if (bytes.data[i] != '\0' && bytes.data[i] < 0x80 && !isprint(bytes.data[i]) && !isspace(bytes.data[i]))
             return false;
         stray += bytes.data[i] == '\0';
     }
@@ -77,12 +77,14 @@ static bool is_array(struct bytes bytes, size_t entry_size, bool (*makes_sense)(
     return count > 0 && good * 4 >= count * 3;
 }
 
+#define BLANKS " \t\r\n"
+
 static enum kind by_text(struct bytes bytes)
 {
     const char *line = (const char *)bytes.data;
-    /* Comments and empty lines first; the text ends with NUL. */
-    while (*line == '#' || *line == '\n' || *line == '\r')
-        line += strcspn(line, "\n") + (line[strcspn(line, "\n")] != '\0');
+    /* Blanks, comments and empty lines first; the text ends with NUL. */
+    for (line += strspn(line, BLANKS); *line == '#'; line += strspn(line, BLANKS))
+        line += strcspn(line, "\n");
     if (strncmp(line, "node ", 5) == 0 || strncmp(line, "distance ", 9) == 0)
         return KIND_TOPO;
     if (strncmp(line, "0x", 2) != 0)

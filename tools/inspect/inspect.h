@@ -57,7 +57,7 @@ void load(struct subject *subject, const char *argument, uint32_t efi_desc_size)
 /* By content, then by file and folder name. */
 enum kind detect(const char *path, struct bytes bytes, uint32_t efi_desc_size);
 
-/* Nothing but printable characters and blanks; a stray NUL, as logs have them, is a blank. */
+/* Nothing but printable characters, of UTF-8 too, and blanks; a stray NUL, as logs have them, is a blank. */
 bool text_is(struct bytes bytes);
 
 /* A signature that is known, or a header whose length is that of the file. */

@@ -569,6 +569,10 @@ def test_wrong_arguments(tmp_path, build):
     assert "no file given" in refusal()
     assert "not an option" in refusal("--yaml")
     assert "No such file" in refusal(tmp_path / "absent")
+    assert '"fdt:" names no file' in refusal("fdt:")
+    assert "--efi-desc-size needs a value" in refusal(build("hart.dts"), "--efi-desc-size")
+    tree = written(tmp_path / "bad.dtb", build("hart.dts").read_bytes()[:100])
+    assert f"{tree}, {build('slit.asl')}: fdt: at 0x4" in refusal(tree, build("slit.asl"))
     assert "a second device tree" in refusal(build("hart.dts"), build("board.dts"))
     assert "a folder can only hold" in refusal("fdt:" + str(tmp_path))
 

@@ -56,16 +56,14 @@ static void apply_record(struct subject *subject)
     note_record(machine, &subject->record);
     machine->topo = subject->record.topo;
     if (machine_settle(machine) != OK)
-        fail("%s", last_note(&machine->notes));
+        fail("%s: %s", subject->paths, last_note(&machine->notes));
 }
 
 static void describe(struct subject *subject)
 {
     struct machine *machine = &subject->machine;
-    if (machine_describe(machine, &subject->sources) != OK) {
-        const char *path = subject->sole_path;
-        fail("%s%s%s", path != NULL ? path : "", path != NULL ? ": " : "", last_note(&machine->notes));
-    }
+    if (machine_describe(machine, &subject->sources) != OK)
+        fail("%s: %s", subject->paths, last_note(&machine->notes));
     if (subject->recorded)
         apply_record(subject);
     if (memmap_bytes(&machine->map, MEM_USABLE, UINT64_MAX) == 0)
@@ -99,7 +97,9 @@ int main(int argc, char **argv)
             options = false;
         else if (strcmp(argument, "--json") == 0)
             json = true;
-        else if (strcmp(argument, "--efi-desc-size") == 0 && i + 1 < argc)
+        else if (strcmp(argument, "--efi-desc-size") == 0 && i + 1 == argc)
+            fail("--efi-desc-size needs a value: bytes per descriptor");
+        else if (strcmp(argument, "--efi-desc-size") == 0)
             efi_desc_size = parse_desc_size(argv[++i]);
         else if (strncmp(argument, "--efi-desc-size=", 16) == 0)
             efi_desc_size = parse_desc_size(argument + 16);
@@ -108,7 +108,6 @@ int main(int argc, char **argv)
     }
     if (files == 0)
         fail("no file given; see quire inspect --help");
-    subject.sole_path = files == 1 ? argv[0] : NULL;
     for (int i = 0; i < files; i++)
         load(&subject, argv[i], efi_desc_size);
     describe(&subject);

@@ -40,7 +40,7 @@ struct subject {
     bool recorded;              /* record holds a topology */
     struct recorded_topo record;
     struct machine machine;
-    const char *sole_path;      /* the one file that was given, for messages; NULL: several */
+    char paths[4096];           /* the files, for messages */
     char title[4096];           /* what was read, a line each, for people */
 };
 

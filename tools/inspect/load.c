@@ -41,7 +41,9 @@ static struct bytes read_file(const char *path)
 
 static void add_title(struct subject *subject, const char *path, enum kind kind)
 {
-    size_t used = strlen(subject->title);
+    size_t used = strlen(subject->paths);
+    snprintf(subject->paths + used, sizeof(subject->paths) - used, "%s%s", used > 0 ? ", " : "", path);
+    used = strlen(subject->title);
     snprintf(subject->title + used, sizeof(subject->title) - used, "%s%s: %s", used > 0 ? "\n" : "",
              kind_name(kind), path);
 }
@@ -211,6 +213,8 @@ void load(struct subject *subject, const char *argument, uint32_t efi_desc_size)
     const char *path;
     enum kind kind = read_prefix(argument, &path);
     struct stat status;
+    if (*path == '\0')
+        fail("\"%s\" names no file", argument);
     if (stat(path, &status) != 0)
         fail("%s: %s", path, strerror(errno));
     if (S_ISDIR(status.st_mode)) {

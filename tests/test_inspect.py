@@ -465,6 +465,25 @@ def test_text_is_known_by_its_first_words(tmp_path, text):
     assert machine(written(tmp_path / "some.text", text.encode()))["usable_bytes"] == 0x10000
 
 
+def test_zones_up_to_the_last_address(tmp_path):
+    path = written(tmp_path / "top.map", b"0x1000 0x3000 1\n0xffffffff00000000 0xffffffffffffffff 1\n")
+    found = machine(path)
+    assert [(zone["start"], zone["end"]) for zone in found["zones"]] == [
+        ("0x1000", "0x3000"), ("0xffffffff00000000", "0xfffffffffffff000")]
+    assert sum(zone["frames"] for zone in found["zones"]) == found["usable_frames"]
+
+
+def test_a_zone_border_inside_a_frame(compile_dts):
+    """The frame that it cuts is the upper zone's, as in the frame allocator."""
+    found = machine(compile_dts("""/ {
+        #address-cells = <1>; #size-cells = <1>;
+        memory@0 { device_type = "memory"; reg = <0 0x8000>; };
+        soc { #address-cells = <1>; #size-cells = <1>; ranges; dma-ranges = <0 0 0x2800>; };
+    };"""))
+    assert [(zone["zone"], zone["start"], zone["end"]) for zone in found["zones"]] == [
+        ("DMA", "0x0", "0x2000"), ("DMA32", "0x2000", "0x8000")]
+
+
 def test_efi_descriptor_size(tmp_path):
     entries = [(7, 0, 0xA0), (4, 0x100000, 0x100), (6, 0x200000, 0x10)]
     path = written(tmp_path / "map.bin", efi_bin(*entries))

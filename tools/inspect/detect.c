@@ -26,9 +26,10 @@ bool text_is(struct bytes bytes)
 {
     size_t stray = 0;
     for (size_t i = 0; i < bytes.size; i++) {
-        if (bytes.data[i] != '\0' && bytes.data[i] < 0x80 && !isprint(bytes.data[i]) && !isspace(bytes.data[i]))
+        uint8_t byte = bytes.data[i];
+        if (byte != '\0' && byte < 0x80 && !isprint(byte) && !isspace(byte))
             return false;
-        stray += bytes.data[i] == '\0';
+        stray += byte == '\0';
     }
     return bytes.size > 0 && stray <= bytes.size / 16;
 }

@@ -40,7 +40,7 @@ static void note_record(struct machine *machine, const struct recorded_topo *rec
         note(&machine->notes, "topo: sizes of nodes are not used, since a map says what memory there is; "
                               "no node but the first has any, for want of addresses");
     if (record->too_many_cpus)
-        note(&machine->notes, "topo: there are more CPUs than the %u that this kernel knows; the rest is left out",
+        note(&machine->notes, "topo: more CPUs than the %u that this kernel knows; the rest is left out",
              TOPO_MAX_CPUS);
 }
 

@@ -28,7 +28,7 @@ struct phys_image {
 #define RECORD_MAX_NODES 256
 struct recorded_topo {
     struct topo topo;
-    uint64_t bytes[RECORD_MAX_NODES]; /* by the order in the file, as are the nodes of topo before it settles */
+    uint64_t bytes[RECORD_MAX_NODES]; /* in the file's order, as are topo's nodes before it settles */
     uint32_t id[RECORD_MAX_NODES];
     uint32_t node_count;
     bool too_many_cpus; /* for topo, which has the first of them */

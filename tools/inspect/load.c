@@ -39,7 +39,7 @@ static struct bytes read_file(const char *path)
     return bytes;
 }
 
-static void add_title(struct subject *subject, const char *path, enum kind kind)
+static void add_names(struct subject *subject, const char *path, enum kind kind)
 {
     size_t used = strlen(subject->paths);
     snprintf(subject->paths + used, sizeof(subject->paths) - used, "%s%s", used > 0 ? ", " : "", path);
@@ -185,7 +185,7 @@ static void load_folder(struct subject *subject, const char *path)
     free(entries);
     if (tables == 0)
         fail("%s: a folder without ACPI tables (files like APIC, SSDT1, APIC.bin or apic.dat)", path);
-    add_title(subject, path, KIND_ACPI);
+    add_names(subject, path, KIND_ACPI);
 }
 
 /* ---- [KIND:]FILE -------------------------------------------------------------------------------------- */
@@ -227,5 +227,5 @@ void load(struct subject *subject, const char *argument, uint32_t efi_desc_size)
     if (kind == KIND_UNKNOWN)
         kind = detect(path, bytes, efi_desc_size);
     add(subject, path, kind, bytes, efi_desc_size);
-    add_title(subject, path, kind);
+    add_names(subject, path, kind);
 }

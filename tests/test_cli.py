@@ -59,6 +59,8 @@ def last_line(done):
     (["run", "--exec", "x" * 3000], "the kernel takes 2047"),
     (["run", "--release=yes"], "--release takes no value"),
     (["test", "--suite", "boots"], 'did you mean boot?'),
+    (["run", "--bogus"], "quire run has no option --bogus (known: --cpus, "),
+    (["test", "--suite", "foo"], '"foo" is not known (known: lint, '),
     (["test", "--isa", "mips"], '--isa "mips" is not known'),
     (["debug"], "quire debug needs ISA"),
     (["help", "tests"], 'did you mean test?'),
@@ -78,6 +80,12 @@ def test_help_is_the_same_in_both_places(command):
     assert asked.stdout == option.stdout
     assert asked.stdout.startswith(f"usage: quire {command}")
     assert command in quire().stdout
+
+
+def test_help_of_inspect_tells_what_files_it_takes():
+    told = quire("inspect", "some.file", "--help").stdout
+    for word in ("fdt", "acpi", "phys", "e820", "efi", "topo", "apic.dat", "--json", "--efi-desc-size", "KIND"):
+        assert word in told
 
 
 # ---- The machine -----------------------------------------------------------------------------------------

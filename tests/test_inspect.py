@@ -131,6 +131,9 @@ def test_board_topology(build):
     assert (second["cpus"], second["disabled_cpus"]) == ([0x100, 0x100000101], [0x100])
     assert (second["bytes"], second["frames"]) == (0x40000800, 0x40000)
     assert found["fallback"] == [[0, 4], [4, 0]]
+    text = inspect(build("board.dts"), json_wanted=False).stdout.splitlines()
+    assert any(line.split()[-2:] == ["2", "0x100,0x100000101"] for line in text)
+    assert any(line.split() == ["disabled", "1", "0x100"] for line in text)
     assert [(zone["node"], zone["zone"]) for zone in found["zones"]] == [(0, "DMA32"), (4, "Normal")]
     assert sum(zone["frames"] for zone in found["zones"]) == found["usable_frames"]
 
@@ -343,6 +346,21 @@ def test_folder_of_tables(build, tmp_path):
     assert len(found["nodes"]) == 3 and found["nodes"][0]["cpus"] == [0, 2, 0x1000]
 
 
+def test_folder_as_other_tools_write_it(build, tmp_path):
+    """Linux's /sys/firmware/acpi/tables, and what acpidump -b leaves. What is no table is passed over."""
+    (tmp_path / "data").mkdir()
+    written(tmp_path / "note", b"not a table, though it is named like one")
+    written(tmp_path / "BOOT.txt", build("srat.asl").read_bytes())
+    assert "without ACPI tables" in refusal(tmp_path)
+    written(tmp_path / "APIC", build("madt-pc.asl").read_bytes())
+    written(tmp_path / "SLIT1", build("slit.asl").read_bytes())
+    found = machine("acpi:" + str(tmp_path))
+    assert len(found["nodes"]) == 3 and found["nodes"][0]["cpus"] == [0, 2, 0x1000]
+    (tmp_path / "APIC").rename(tmp_path / "apic.dat")
+    (tmp_path / "SLIT1").rename(tmp_path / "slit12.DAT")
+    assert machine(tmp_path) == found
+
+
 # ---- Memory images ---------------------------------------------------------------------------------------
 
 RSDP, XSDT, RSDT = 0xF0010, 0x1000, 0x2000
@@ -428,6 +446,48 @@ def test_e820_binary_and_text_agree(tmp_path):
     assert "ends inside an entry" in refusal("e820:" + str(written(tmp_path / "odd.bin", e820_bin(*entries)[:-1])))
 
 
+@pytest.mark.parametrize("end", [0x1000, 0])
+def test_an_entry_that_wraps_costs_only_itself(tmp_path, end):
+    size = (end - 0x5000) % (1 << 64)
+    binary = machine("e820:" + str(written(tmp_path / "a.bin", e820_bin((0x100000, 0x1000, 1), (0x5000, size, 1)))))
+    text = written(tmp_path / "a.map", f"0x100000 0x101000 1\n0x5000 {end:#x} 1\n".encode())
+    assert machine(text) == binary and binary["usable_bytes"] == 0x1000 and warned(binary, "wraps around")
+    text = written(tmp_path / "efi.map", f"0x100000 0x101000 7 0xf\n0x5000 {end:#x} 7 0xf\n".encode())
+    found = machine(text)
+    assert found["usable_bytes"] == 0x1000 and warned(found, "wrap around")
+
+
+@pytest.mark.parametrize("kind", ["e820", "efi", "topo"])
+def test_an_empty_file_is_no_memory(tmp_path, kind):
+    found = machine(f"{kind}:{written(tmp_path / 'empty', b'')}")
+    assert found["usable_bytes"] == 0 and warned(found, "no usable memory")
+
+
+@pytest.mark.parametrize("text", ["# 64 KiB — and a dash\n0x0 0x10000 1\n", "\n  # indented\n\t0x0 0x10000 1\n",
+                                  "  0x0 0x10000 1 # \u00b5\n"])
+def test_text_is_known_by_its_first_words(tmp_path, text):
+    assert machine(written(tmp_path / "some.text", text.encode()))["usable_bytes"] == 0x10000
+
+
+def test_zones_up_to_the_last_address(tmp_path):
+    path = written(tmp_path / "top.map", b"0x1000 0x3000 1\n0xffffffff00000000 0xffffffffffffffff 1\n")
+    found = machine(path)
+    assert [(zone["start"], zone["end"]) for zone in found["zones"]] == [
+        ("0x1000", "0x3000"), ("0xffffffff00000000", "0xfffffffffffff000")]
+    assert sum(zone["frames"] for zone in found["zones"]) == found["usable_frames"]
+
+
+def test_a_zone_border_inside_a_frame(compile_dts):
+    """The frame that it cuts is the upper zone's, as in the frame allocator."""
+    found = machine(compile_dts("""/ {
+        #address-cells = <1>; #size-cells = <1>;
+        memory@0 { device_type = "memory"; reg = <0 0x8000>; };
+        soc { #address-cells = <1>; #size-cells = <1>; ranges; dma-ranges = <0 0 0x2800>; };
+    };"""))
+    assert [(zone["zone"], zone["start"], zone["end"]) for zone in found["zones"]] == [
+        ("DMA", "0x0", "0x2000"), ("DMA32", "0x2000", "0x8000")]
+
+
 def test_efi_descriptor_size(tmp_path):
     entries = [(7, 0, 0xA0), (4, 0x100000, 0x100), (6, 0x200000, 0x10)]
     path = written(tmp_path / "map.bin", efi_bin(*entries))
@@ -485,6 +545,37 @@ def test_topology(tmp_path):
         assert part in refusal(path)
 
 
+def test_topology_larger_than_the_tables(tmp_path):
+    found = machine(written(tmp_path / "cpus.topo", b"node 0 memtotal_kb 4 cpus 0-1100\nnode 1 memtotal_kb 4 cpus 2000\n"))
+    assert [len(node["cpus"]) for node in found["nodes"]] == [1024, 0]
+    assert warned(found, "topo:", "1024", "CPUs")
+    # Ids fall, so that the rows' first columns belong to nodes that are left out.
+    rows = [" ".join("10" if a == b else str(11 + b) for b in range(70)) for a in range(70)]
+    text = "".join(f"node {i} memtotal_kb 4 cpus {i}\n" for i in reversed(range(70)))
+    text += "".join(f"distance {i} {row}\n" for i, row in enumerate(rows))
+    found = machine(written(tmp_path / "nodes.topo", text.encode()))
+    assert [node["id"] for node in found["nodes"]] == list(range(6, 70))
+    assert found["nodes"][1]["distances"][:3] == [17, 10, 19] and found["nodes"][1]["cpus"] == [7]
+    assert warned(found, "topo: node 5 is left out", "64 nodes")
+
+
+def test_topology_beside_a_map(tmp_path):
+    """Where the memory is, the map knows better than the record."""
+    topo = written(tmp_path / "two.topo", b"node 3 memtotal_kb 100 cpus 0\nnode 4 memtotal_kb 200 cpus 1\n")
+    e820 = written(tmp_path / "pc.map", b"0x100000 0x180000 1\n")
+    found = machine(topo, e820)
+    assert [(node["id"], node["bytes"], node["frames"], ranges(node["ranges"])) for node in found["nodes"]] == [
+        (3, 0x80000, 0x80, [(0x100000, 0x180000)]), (4, 0, 0, [])]
+    assert warned(found, "topo: sizes of nodes are not used")
+    assert [node["bytes"] for node in machine(topo)["nodes"]] == [100 << 10, 200 << 10]
+
+
+def test_topology_without_nodes(tmp_path):
+    path = written(tmp_path / "none.topo", b"# nothing yet\n")
+    nodes = machine(path)["nodes"]
+    assert [(node["id"], node["bytes"], node["frames"]) for node in nodes] == [(0, 0, 0)]
+
+
 # ---- The command -----------------------------------------------------------------------------------------
 
 def test_names_decide_where_content_does_not(tmp_path):
@@ -501,9 +592,12 @@ def test_wrong_arguments(tmp_path, build):
     assert "no file given" in refusal()
     assert "not an option" in refusal("--yaml")
     assert "No such file" in refusal(tmp_path / "absent")
+    assert '"fdt:" names no file' in refusal("fdt:")
+    assert "--efi-desc-size needs a value" in refusal(build("hart.dts"), "--efi-desc-size")
+    tree = written(tmp_path / "bad.dtb", build("hart.dts").read_bytes()[:100])
+    assert f"{tree}, {build('slit.asl')}: fdt: at 0x4" in refusal(tree, build("slit.asl"))
     assert "a second device tree" in refusal(build("hart.dts"), build("board.dts"))
     assert "a folder can only hold" in refusal("fdt:" + str(tmp_path))
-    assert inspect("--help", json_wanted=False).stdout.startswith("usage: quire inspect")
 
 
 def test_text_fits_a_terminal(build):

@@ -24,7 +24,7 @@ struct acpi_tables {
     unsigned good, bad; /* tables found in order; tables refused, each with a note */
 };
 
-static bool sums_to_zero(const uint8_t *bytes, uint64_t length)
+bool acpi_sums_to_zero(const uint8_t *bytes, uint64_t length)
 {
     uint8_t sum = 0;
     for (uint64_t i = 0; i < length; i++)
@@ -53,7 +53,7 @@ static void take(struct acpi_tables *tables, const uint8_t *bytes, uint64_t size
         refuse_table(tables, bytes, AT_LENGTH);
         return;
     }
-    if (!sums_to_zero(bytes, length)) {
+    if (!acpi_sums_to_zero(bytes, length)) {
         refuse_table(tables, bytes, AT_CHECKSUM);
         return;
     }
@@ -116,7 +116,7 @@ static status_t read_root(struct acpi_tables *tables, const struct phys_reader *
         (root = phys->map(phys->context, address, length)) == NULL)
         return refuse(tables->machine, name, address,
                       "the length at 0x4 is not that of a table that is here");
-    if (!sums_to_zero(root, length))
+    if (!acpi_sums_to_zero(root, length))
         return refuse(tables->machine, name, address, "the checksum at 0x9 is wrong");
     uint32_t count = (length - ACPI_HEADER) / entry_size;
     if (count > ROOT_ENTRIES_MAX) {
@@ -144,7 +144,7 @@ static status_t read_rsdp(struct acpi_tables *tables, const struct phys_reader *
         return refuse(machine, "RSDP", address, "cannot be read");
     if (memcmp(rsdp, "RSD PTR ", 8) != 0)
         return refuse(machine, "RSDP", address, "another signature at 0x0");
-    if (!sums_to_zero(rsdp, 20))
+    if (!acpi_sums_to_zero(rsdp, 20))
         return refuse(machine, "RSDP", address, "the checksum at 0x8 is wrong");
     uint64_t rsdt = le32(rsdp + 16), xsdt = 0;
     if (rsdp[15] >= 2) {
@@ -153,7 +153,7 @@ static status_t read_rsdp(struct acpi_tables *tables, const struct phys_reader *
         if (length < 36 || length > FRAME_SIZE ||
             (extended = phys->map(phys->context, address, length)) == NULL)
             return refuse(machine, "RSDP", address, "the length at 0x14 is wrong");
-        if (!sums_to_zero(extended, length))
+        if (!acpi_sums_to_zero(extended, length))
             return refuse(machine, "RSDP", address, "the extended checksum at 0x20 is wrong");
         xsdt = le64(extended + 24);
     }
@@ -170,7 +170,7 @@ static void take_single(struct acpi_tables *tables, const uint8_t *bytes, uint64
 {
     /* The two structures that lack the common header say nothing by themselves. */
     if (size >= 20 && memcmp(bytes, "RSD PTR ", 8) == 0) {
-        bool good = sums_to_zero(bytes, 20);
+        bool good = acpi_sums_to_zero(bytes, 20);
         if (!good)
             note(&tables->machine->notes, "acpi: RSDP: at 0x8: the checksum is wrong; left out");
         tables->good += good;

@@ -16,6 +16,9 @@ struct acpi_table {
     uint32_t length;
 };
 
+/* What every ACPI checksum is about. */
+bool acpi_sums_to_zero(const uint8_t *bytes, uint64_t length);
+
 /* Each refuses the whole table, with a note, or reads all of it: false or true. */
 bool acpi_madt(struct machine *machine, struct acpi_table table);
 bool acpi_srat(struct machine *machine, struct acpi_table table);

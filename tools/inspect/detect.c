@@ -26,16 +26,17 @@ bool text_is(struct bytes bytes)
 {
     size_t stray = 0;
     for (size_t i = 0; i < bytes.size; i++) {
-        if (bytes.data[i] != '\0' && !isprint(bytes.data[i]) && !isspace(bytes.data[i]))
+        uint8_t byte = bytes.data[i];
+        if (byte != '\0' && byte < 0x80 && !isprint(byte) && !isspace(byte))
             return false;
-        stray += bytes.data[i] == '\0';
+        stray += byte == '\0';
     }
     return bytes.size > 0 && stray <= bytes.size / 16;
 }
 
 /* ---- By content --------------------------------------------------------------------------------------- */
 
-static bool is_acpi(struct bytes bytes)
+bool acpi_is(struct bytes bytes)
 {
     static const char known[] =
         "APIC SRAT SLIT SPCR FACP FACS XSDT RSDT DSDT SSDT HMAT MSCT CEDT NFIT MCFG HPET "
@@ -77,12 +78,14 @@ static bool is_array(struct bytes bytes, size_t entry_size, bool (*makes_sense)(
     return count > 0 && good * 4 >= count * 3;
 }
 
+#define BLANKS " \t\r\n"
+
 static enum kind by_text(struct bytes bytes)
 {
     const char *line = (const char *)bytes.data;
-    /* Comments and empty lines first; the text ends with NUL. */
-    while (*line == '#' || *line == '\n' || *line == '\r')
-        line += strcspn(line, "\n") + (line[strcspn(line, "\n")] != '\0');
+    /* Blanks, comments and empty lines first; the text ends with NUL. */
+    for (line += strspn(line, BLANKS); *line == '#'; line += strspn(line, BLANKS))
+        line += strcspn(line, "\n");
     if (strncmp(line, "node ", 5) == 0 || strncmp(line, "distance ", 9) == 0)
         return KIND_TOPO;
     if (strncmp(line, "0x", 2) != 0)
@@ -97,7 +100,7 @@ static enum kind by_content(struct bytes bytes, uint32_t efi_desc_size)
         return KIND_FDT;
     if (bytes.size >= 8 && memcmp(bytes.data, "PHYSIMG1", 8) == 0)
         return KIND_PHYS;
-    if (is_acpi(bytes))
+    if (acpi_is(bytes))
         return KIND_ACPI;
     if (text_is(bytes))
         return by_text(bytes);

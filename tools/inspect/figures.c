@@ -3,7 +3,8 @@
  * What is printed besides the map itself: memory per node, zones, reservations.
  *
  * Zones follow the frame allocator's rule: a frame counts where all of it is usable, adjoining regions taken
- * together, and belongs to the node and zone of its first byte.
+ * together, and belongs to the node of its first byte. One that a zone's border cuts belongs to the zone
+ * above.
  */
 #include "inspect.h"
 
@@ -63,15 +64,19 @@ bool node_range_next(const struct machine *machine, uint16_t node, uint64_t *fro
     return true;
 }
 
-/* A recorded topology says how much memory a node has, but not where. */
+/* A recorded topology says how much memory a node has, but not where; a map that says where knows better. */
 static bool recorded_bytes(const struct subject *subject, uint16_t node, uint64_t *bytes)
 {
-    if (!subject->recorded)
+    uint64_t end;
+    if (!subject->recorded || memmap_ram_bytes(&subject->machine.map, &end) > 0)
         return false;
-    for (uint16_t i = 0; i < subject->record.topo.node_count; i++)
-        if (subject->record.id[i] == subject->machine.topo.node[node].id)
+    for (uint32_t i = 0; i < subject->record.node_count; i++) {
+        if (subject->record.id[i] == subject->machine.topo.node[node].id) {
             *bytes = subject->record.bytes[i];
-    return true;
+            return true;
+        }
+    }
+    return false;
 }
 
 uint64_t node_bytes(const struct subject *subject, uint16_t node)
@@ -108,21 +113,6 @@ bool node_is_memory_only(const struct subject *subject, uint16_t node)
 
 /* ---- Zones -------------------------------------------------------------------------------------------- */
 
-/* Where the zone of `address` ends. */
-static uint64_t zone_end(const struct zone_limits *limits, uint64_t address)
-{
-    switch (zone_of(limits, address)) {
-    case ZONE_DMA:
-        return limits->dma_end;
-    case ZONE_DMA32:
-        return limits->dma32_end;
-    case ZONE_NORMAL:
-        return limits->direct_end != 0 ? limits->direct_end : UINT64_MAX;
-    default:
-        return UINT64_MAX;
-    }
-}
-
 /* The end of the usable bytes that go on from region i without a gap, whatever their node. */
 static uint64_t usable_end(const struct memmap *map, uint32_t i)
 {
@@ -137,19 +127,20 @@ static uint64_t usable_end(const struct memmap *map, uint32_t i)
 static void add_region(const struct machine *machine, uint32_t i, zone_kind_t kind, struct zone_figures *zone)
 {
     const struct mem_region *region = &machine->map.region[i];
-    uint64_t start = align_up(region->start.v, FRAME_SIZE);
-    uint64_t whole = align_down(usable_end(&machine->map, i), FRAME_SIZE);
-    uint64_t end = min_u64(align_up(region->end.v, FRAME_SIZE), whole);
-    while (start < end) {
-        uint64_t piece = min_u64(end, zone_end(&machine->limits, start));
-        if (zone_of(&machine->limits, start) == kind) {
-            if (zone->frames == 0)
-                zone->start = start;
-            zone->end = piece;
-            zone->frames += (piece - start) >> FRAME_SHIFT;
-        }
-        start = piece;
-    }
+    uint64_t whole = align_down(usable_end(&machine->map, i), FRAME_SIZE), low, high;
+    zone_bounds(&machine->limits, kind, &low, &high);
+    uint64_t end = min_u64(whole, align_down(high, FRAME_SIZE));
+    if (region->start.v >= end) /* and nothing below is rounded up beyond 2^64 */
+        return;
+    if (region->end.v < end)
+        end = align_up(region->end.v, FRAME_SIZE);
+    uint64_t start = max_u64(align_up(region->start.v, FRAME_SIZE), align_down(low, FRAME_SIZE));
+    if (start >= end)
+        return;
+    if (zone->frames == 0)
+        zone->start = start;
+    zone->end = end;
+    zone->frames += (end - start) >> FRAME_SHIFT;
 }
 
 struct zone_figures zone_figures(const struct machine *machine, uint16_t node, zone_kind_t kind)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * Arguments, and the machine from the sources.
+ * Arguments, and the machine from the sources. `quire` knows the help, so that it needs no build.
  */
 #include "inspect.h"
 
@@ -8,15 +8,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-static const char usage[] =
-    "usage: quire inspect [--json] [--efi-desc-size N] [KIND:]FILE...\n"
-    "\n"
-    "Shows what the kernel would make of a machine that FILE describes: a device tree (.dtb), ACPI tables\n"
-    "(SIG.bin, or a folder of them), a physical memory image (.phys), an e820 or EFI memory map (.map, "
-    ".bin),\n"
-    "a topology (.topo); several together describe one machine.\n"
-    "KIND is fdt, acpi, phys, e820, efi or topo; without it content decides, then the file's name.\n";
 
 void fail(const char *format, ...)
 {
@@ -39,6 +30,20 @@ static const char *last_note(const struct notes *notes)
     return last;
 }
 
+static void note_record(struct machine *machine, const struct recorded_topo *record)
+{
+    uint64_t end;
+    for (uint32_t i = TOPO_MAX_NODES; i < record->node_count; i++)
+        note(&machine->notes, "topo: node %u is left out, this kernel knows %u nodes at most", record->id[i],
+             TOPO_MAX_NODES);
+    if (memmap_ram_bytes(&machine->map, &end) > 0 && record->node_count > 0)
+        note(&machine->notes, "topo: sizes of nodes are not used, since a map says what memory there is; "
+                              "no node but the first has any, for want of addresses");
+    if (record->too_many_cpus)
+        note(&machine->notes, "topo: more CPUs than the %u that this kernel knows; the rest is left out",
+             TOPO_MAX_CPUS);
+}
+
 /* A recorded topology serves where firmware tables say nothing. */
 static void apply_record(struct subject *subject)
 {
@@ -48,18 +53,17 @@ static void apply_record(struct subject *subject)
         subject->recorded = false;
         return;
     }
+    note_record(machine, &subject->record);
     machine->topo = subject->record.topo;
     if (machine_settle(machine) != OK)
-        fail("%s", last_note(&machine->notes));
+        fail("%s: %s", subject->paths, last_note(&machine->notes));
 }
 
 static void describe(struct subject *subject)
 {
     struct machine *machine = &subject->machine;
-    if (machine_describe(machine, &subject->sources) != OK) {
-        const char *path = subject->sole_path;
-        fail("%s%s%s", path != NULL ? path : "", path != NULL ? ": " : "", last_note(&machine->notes));
-    }
+    if (machine_describe(machine, &subject->sources) != OK)
+        fail("%s: %s", subject->paths, last_note(&machine->notes));
     if (subject->recorded)
         apply_record(subject);
     if (memmap_bytes(&machine->map, MEM_USABLE, UINT64_MAX) == 0)
@@ -93,18 +97,17 @@ int main(int argc, char **argv)
             options = false;
         else if (strcmp(argument, "--json") == 0)
             json = true;
-        else if (strcmp(argument, "--efi-desc-size") == 0 && i + 1 < argc)
+        else if (strcmp(argument, "--efi-desc-size") == 0 && i + 1 == argc)
+            fail("--efi-desc-size needs a value: bytes per descriptor");
+        else if (strcmp(argument, "--efi-desc-size") == 0)
             efi_desc_size = parse_desc_size(argv[++i]);
         else if (strncmp(argument, "--efi-desc-size=", 16) == 0)
             efi_desc_size = parse_desc_size(argument + 16);
-        else if (strcmp(argument, "--help") == 0 || strcmp(argument, "-h") == 0)
-            return fputs(usage, stdout) < 0;
         else
             fail("\"%s\" is not an option; see quire inspect --help", argument);
     }
     if (files == 0)
         fail("no file given; see quire inspect --help");
-    subject.sole_path = files == 1 ? argv[0] : NULL;
     for (int i = 0; i < files; i++)
         load(&subject, argv[i], efi_desc_size);
     describe(&subject);

@@ -23,11 +23,15 @@ struct phys_image {
     uint64_t size, count;
 };
 
-/* A recorded topology: no addresses, only how much memory each node has. */
+/* A recorded topology: no addresses, only how much memory each node has. Nodes beyond those that the kernel
+ * knows are kept by id, since rows of distances count them too. */
+#define RECORD_MAX_NODES 256
 struct recorded_topo {
     struct topo topo;
-    uint64_t bytes[TOPO_MAX_NODES]; /* by the order of topo_add_node */
-    uint32_t id[TOPO_MAX_NODES];
+    uint64_t bytes[RECORD_MAX_NODES]; /* in the file's order, as are topo's nodes before it settles */
+    uint32_t id[RECORD_MAX_NODES];
+    uint32_t node_count;
+    bool too_many_cpus; /* for topo, which has the first of them */
 };
 
 struct subject {
@@ -36,7 +40,7 @@ struct subject {
     bool recorded;              /* record holds a topology */
     struct recorded_topo record;
     struct machine machine;
-    const char *sole_path;      /* the one file that was given, for messages; NULL: several */
+    char paths[4096];           /* the files, for messages */
     char title[4096];           /* what was read, a line each, for people */
 };
 
@@ -53,8 +57,11 @@ void load(struct subject *subject, const char *argument, uint32_t efi_desc_size)
 /* By content, then by file and folder name. */
 enum kind detect(const char *path, struct bytes bytes, uint32_t efi_desc_size);
 
-/* Nothing but printable characters and blanks; a stray NUL, as logs have them, is a blank. */
+/* Nothing but printable characters, of UTF-8 too, and blanks; a stray NUL, as logs have them, is a blank. */
 bool text_is(struct bytes bytes);
+
+/* A signature that is known, or a header whose length is that of the file. */
+bool acpi_is(struct bytes bytes);
 
 /* Text formats of the corpus. Each fails with path and line number. */
 unsigned text_columns(struct bytes bytes); /* of the first line that is not a comment */

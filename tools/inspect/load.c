@@ -4,11 +4,13 @@
  */
 #include "inspect.h"
 
+#include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/stat.h>
 
 #define FILE_MAX MIB(256)
@@ -37,9 +39,11 @@ static struct bytes read_file(const char *path)
     return bytes;
 }
 
-static void add_title(struct subject *subject, const char *path, enum kind kind)
+static void add_names(struct subject *subject, const char *path, enum kind kind)
 {
-    size_t used = strlen(subject->title);
+    size_t used = strlen(subject->paths);
+    snprintf(subject->paths + used, sizeof(subject->paths) - used, "%s%s", used > 0 ? ", " : "", path);
+    used = strlen(subject->title);
     snprintf(subject->title + used, sizeof(subject->title) - used, "%s%s: %s", used > 0 ? "\n" : "",
              kind_name(kind), path);
 }
@@ -65,7 +69,7 @@ static void add_e820(struct subject *subject, const char *path, struct bytes byt
         free(bytes.data);
         return;
     }
-    if (bytes.size == 0 || bytes.size % sizeof(struct e820_entry) != 0)
+    if (bytes.size % sizeof(struct e820_entry) != 0)
         fail("%s: e820: at %#zx: the map ends inside an entry (20 bytes each)", path,
              bytes.size - bytes.size % sizeof(struct e820_entry));
     sources->e820 = (const struct e820_entry *)bytes.data;
@@ -134,29 +138,54 @@ static void add(struct subject *subject, const char *path, enum kind kind, struc
 
 /* ---- A folder of tables -------------------------------------------------------------------------------- */
 
+/* As the corpus (APIC.bin), Linux (APIC, SSDT1) and acpidump (apic.dat, ssdt1.dat) name tables. */
 static int is_table_name(const struct dirent *entry)
 {
     const char *name = entry->d_name;
-    return strlen(name) == 8 && strcmp(name + 4, ".bin") == 0;
+    size_t length = 0;
+    while (length < 4 && (isalnum((unsigned char)name[length]) || name[length] == '_'))
+        length++;
+    if (length < 4)
+        return 0;
+    name += length + strspn(name + length, "0123456789");
+    return *name == '\0' || strcasecmp(name, ".bin") == 0 || strcasecmp(name, ".dat") == 0;
+}
+
+/* One entry of a folder: whether it is a table. */
+static bool load_entry(struct subject *subject, const char *folder, const char *name)
+{
+    char path[4096];
+    struct stat status;
+    if ((size_t)snprintf(path, sizeof(path), "%s/%s", folder, name) >= sizeof(path))
+        fail("%s: path too long", folder);
+    if (stat(path, &status) != 0)
+        fail("%s: %s", path, strerror(errno));
+    if (!S_ISREG(status.st_mode))
+        return false;
+    struct bytes bytes = read_file(path);
+    if (acpi_is(bytes)) {
+        add_acpi(subject, path, bytes);
+        return true;
+    }
+    free(bytes.data);
+    return false;
 }
 
 static void load_folder(struct subject *subject, const char *path)
 {
     struct dirent **entries;
+    unsigned tables = 0;
     int count = scandir(path, &entries, is_table_name, alphasort);
     if (count < 0)
         fail("%s: %s", path, strerror(errno));
-    if (count == 0)
-        fail("%s: a folder without ACPI tables (SIG.bin)", path);
     for (int i = 0; i < count; i++) {
-        char file[4096];
-        if ((size_t)snprintf(file, sizeof(file), "%s/%s", path, entries[i]->d_name) >= sizeof(file))
-            fail("%s: path too long", path);
-        add_acpi(subject, file, read_file(file));
+        tables += load_entry(subject, path, entries[i]->d_name);
         free(entries[i]);
     }
     free(entries);
-    add_title(subject, path, KIND_ACPI);
+    if (tables == 0)
+        fail("%s: a folder without ACPI tables (files like APIC, SSDT1, APIC.bin or apic.dat)", path);
+    add_names(subject, path, KIND_ACPI);
 }
 
 /* ---- [KIND:]FILE -------------------------------------------------------------------------------------- */
@@ -184,6 +213,8 @@ void load(struct subject *subject, const char *argument, uint32_t efi_desc_size)
     const char *path;
     enum kind kind = read_prefix(argument, &path);
     struct stat status;
+    if (*path == '\0')
+        fail("\"%s\" names no file", argument);
     if (stat(path, &status) != 0)
         fail("%s: %s", path, strerror(errno));
     if (S_ISDIR(status.st_mode)) {
@@ -196,5 +227,5 @@ void load(struct subject *subject, const char *argument, uint32_t efi_desc_size)
     if (kind == KIND_UNKNOWN)
         kind = detect(path, bytes, efi_desc_size);
     add(subject, path, kind, bytes, efi_desc_size);
-    add_title(subject, path, kind);
+    add_names(subject, path, kind);
 }

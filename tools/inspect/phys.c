@@ -3,13 +3,14 @@
  * Physical memory images: "PHYSIMG1", a count, (address, length) for each blob, then the blobs in order. All
  * other memory is absent, and reading it fails.
  */
+#include "acpi/reader.h"
 #include "inspect.h"
-#include "readers.h"
 
 #include <string.h>
 
 #define HEADER 16
 #define ENTRY 16
+#define RSDP_SIZE 20 /* as far as the first checksum goes */
 
 /* Blob i: where it lies in memory, how long it is, and its bytes. The offset of blob i in the file is the sum
  * of those before it, so blobs are visited in order. */
@@ -38,14 +39,6 @@ const void *phys_map(void *context, uint64_t address, uint64_t size)
     return NULL;
 }
 
-static bool checksum_ok(const uint8_t *rsdp)
-{
-    uint8_t sum = 0;
-    for (unsigned i = 0; i < 20; i++)
-        sum = (uint8_t)(sum + rsdp[i]);
-    return sum == 0;
-}
-
 /* The first root pointer with a right checksum at a multiple of 4, else the first with a wrong one, for the
  * reader to refuse. 0: none. */
 static uint64_t find_rsdp(const struct phys_image *image)
@@ -53,10 +46,10 @@ static uint64_t find_rsdp(const struct phys_image *image)
     uint64_t offset = HEADER + image->count * ENTRY, wrong = 0;
     for (uint64_t i = 0; i < image->count; i++) {
         struct blob blob = blob_at(image, i, offset);
-        for (uint64_t at = 0; at + 20 <= blob.size; at += 4) {
+        for (uint64_t at = 0; at + RSDP_SIZE <= blob.size; at += 4) {
             if (memcmp(blob.bytes + at, "RSD PTR ", 8) != 0)
                 continue;
-            if (checksum_ok(blob.bytes + at))
+            if (acpi_sums_to_zero(blob.bytes + at, RSDP_SIZE))
                 return blob.address + at;
             if (wrong == 0)
                 wrong = blob.address + at;

@@ -160,18 +160,32 @@ static void print_dynamic(const struct machine *machine)
 
 /* ---- Nodes -------------------------------------------------------------------------------------------- */
 
+/* All CPUs that are there, or only those to be left alone; `disabled_cpus` in JSON. */
+static bool is_cpu_of(const struct topo_cpu *cpu, uint16_t node, bool disabled_only)
+{
+    return cpu->node == node && !(disabled_only && cpu->enabled);
+}
+
+static uint32_t count_cpus(const struct topo *topo, uint16_t node, bool disabled_only)
+{
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < topo->cpu_count; i++)
+        count += is_cpu_of(&topo->cpu[i], node, disabled_only);
+    return count;
+}
+
 /* CPU ids as runs: "0-3,8", as many as fit the line. */
-static void print_cpus(const struct topo *topo, uint16_t node)
+static void print_cpus(const struct topo *topo, uint16_t node, bool disabled_only)
 {
     const int width = 36;
     int written = 0;
     for (uint32_t i = 0; i < topo->cpu_count; i++) {
         const struct topo_cpu *cpu = &topo->cpu[i];
-        if (cpu->node != node || !cpu->enabled)
+        if (!is_cpu_of(cpu, node, disabled_only))
             continue;
         uint64_t last = cpu->hw_id;
         while (i + 1 < topo->cpu_count && topo->cpu[i + 1].hw_id == last + 1 &&
-               topo->cpu[i + 1].node == node && topo->cpu[i + 1].enabled)
+               is_cpu_of(&topo->cpu[i + 1], node, disabled_only))
             last = topo->cpu[++i].hw_id;
         if (written > width) {
             printf(",...");
@@ -192,8 +206,13 @@ static void print_nodes(const struct subject *subject)
     printf("\n  %10s %10s %10s %5s  %s\n", "node", "memory", "frames", "cpus", "cpu ids");
     for (uint16_t i = 0; i < topo->node_count; i++) {
         printf("  %10u %10s %10llu %5u  ", topo->node[i].id, size(&text, node_bytes(subject, i)),
-               (ull)node_frames(subject, i), topo->node[i].cpu_count);
-        print_cpus(topo, i);
+               (ull)node_frames(subject, i), count_cpus(topo, i, false));
+        print_cpus(topo, i, false);
+        putchar('\n');
+        if (count_cpus(topo, i, true) == 0)
+            continue;
+        printf("  %32s %5u  ", "disabled", count_cpus(topo, i, true));
+        print_cpus(topo, i, true);
         putchar('\n');
     }
 }

@@ -91,6 +91,8 @@ static void *grow(void *array, size_t count, size_t size)
     return array;
 }
 
+/* An entry that ends before it starts gets the size that leads there around the end of the address space, and
+ * the reader refuses it as it would in a binary map. */
 void parse_e820(const char *path, struct bytes bytes, struct machine_sources *sources)
 {
     struct lines lines = lines_of(path, bytes);
@@ -101,8 +103,9 @@ void parse_e820(const char *path, struct bytes bytes, struct machine_sources *so
         uint64_t start = number(&lines, &cursor), end = number(&lines, &cursor);
         uint64_t type = number(&lines, &cursor);
         expect_end(&lines, cursor);
-        if (end < start || type > UINT32_MAX)
-            fail("%s: line %u: e820: the entry ends before it starts, or has no type", path, lines.number);
+        if (type > UINT32_MAX)
+            fail("%s: line %u: e820: type %llu has more than 32 bits", path, lines.number,
+                 (unsigned long long)type);
         entries = grow(entries, count, sizeof(*entries));
         entries[count] = (struct e820_entry){start, end - start, (uint32_t)type};
     }
@@ -120,9 +123,8 @@ void parse_efi(const char *path, struct bytes bytes, struct machine_sources *sou
         uint64_t start = number(&lines, &cursor), end = number(&lines, &cursor);
         uint64_t type = number(&lines, &cursor), attributes = number(&lines, &cursor);
         expect_end(&lines, cursor);
-        if (end < start || !is_aligned(end - start, FRAME_SIZE) || type > UINT32_MAX)
-            fail("%s: line %u: efi: the entry is not made of whole pages, or has no type", path,
-                 lines.number);
+        if (!is_aligned(end - start, FRAME_SIZE) || type > UINT32_MAX)
+            fail("%s: line %u: efi: not whole pages, or a type of more than 32 bits", path, lines.number);
         entries = grow(entries, count, sizeof(*entries));
         memset(entries[count], 0, sizeof(*entries));
         entries[count][0] = type;
@@ -147,16 +149,20 @@ static bool take_word(char **cursor, const char *word)
     return true;
 }
 
-static void add_cpu(const struct lines *lines, struct topo *topo, uint64_t cpu, uint16_t node)
+/* False: there is no room for more. */
+static bool add_cpu(const struct lines *lines, struct recorded_topo *record, uint64_t cpu, uint16_t node)
 {
-    status_t status = topo_add_cpu(topo, cpu, 0, node, true);
-    if (status != OK)
+    status_t status = topo_add_cpu(&record->topo, cpu, 0, node, true);
+    if (status == ERR_FULL)
+        record->too_many_cpus = true;
+    else if (status != OK)
         fail("%s: line %u: topo: CPU %llu: %s", lines->path, lines->number, (unsigned long long)cpu,
              status_name(status));
+    return status == OK;
 }
 
-/* "0-7,16-23", or "-" for none. */
-static void parse_cpus(const struct lines *lines, char **cursor, struct topo *topo, uint16_t node)
+/* "0-7,16-23", or "-" for none. A node that is left out takes its CPUs along. */
+static void parse_cpus(const struct lines *lines, char **cursor, struct recorded_topo *record, uint32_t node)
 {
     *cursor += strspn(*cursor, " \t");
     if (**cursor == '-' || **cursor == '\0') {
@@ -169,54 +175,83 @@ static void parse_cpus(const struct lines *lines, char **cursor, struct topo *to
             ++*cursor;
             last = number(lines, cursor);
         }
-        if (last < first || last - first >= TOPO_MAX_CPUS)
-            fail("%s: line %u: topo: CPUs %llu-%llu", lines->path, lines->number, (unsigned long long)first,
-                 (unsigned long long)last);
-        for (uint64_t cpu = first; cpu <= last; cpu++)
-            add_cpu(lines, topo, cpu, node);
+        if (last < first || last > UINT32_MAX)
+            fail("%s: line %u: topo: CPUs %llu-%llu are no range of 32-bit ids", lines->path, lines->number,
+                 (unsigned long long)first, (unsigned long long)last);
+        /* Ends where the table is full, at the latest. */
+        for (uint64_t cpu = first; cpu <= last && node < TOPO_MAX_NODES; cpu++)
+            if (!add_cpu(lines, record, cpu, (uint16_t)node))
+                break;
         if (**cursor != ',')
             return;
     }
 }
 
+/* The index of a node, which may be new. */
+static uint32_t record_node(const struct lines *lines, struct recorded_topo *record, uint64_t id)
+{
+    uint16_t node;
+    if (id > UINT32_MAX)
+        fail("%s: line %u: topo: node %llu: ids have 32 bits", lines->path, lines->number,
+             (unsigned long long)id);
+    for (uint32_t i = 0; i < record->node_count; i++)
+        if (record->id[i] == id)
+            return i;
+    if (record->node_count == RECORD_MAX_NODES)
+        fail("%s: line %u: topo: more than %u nodes", lines->path, lines->number, RECORD_MAX_NODES);
+    record->id[record->node_count] = (uint32_t)id;
+    /* The same index in topo; a node that finds no room there is left out of the machine. */
+    status_t status = topo_add_node(&record->topo, (uint32_t)id, &node);
+    if (status != OK && status != ERR_FULL)
+        fail("%s: line %u: topo: node %llu: %s", lines->path, lines->number, (unsigned long long)id,
+             status_name(status));
+    return record->node_count++;
+}
+
 static void parse_node(const struct lines *lines, char *cursor, struct recorded_topo *record)
 {
-    uint64_t id = number(lines, &cursor), kib = 0;
-    uint16_t node;
-    if (id > UINT32_MAX || topo_add_node(&record->topo, (uint32_t)id, &node) != OK)
-        fail("%s: line %u: topo: node %llu is one too many, or no id", lines->path, lines->number,
-             (unsigned long long)id);
+    uint32_t node = record_node(lines, record, number(lines, &cursor));
+    uint64_t kib = 0;
     if (take_word(&cursor, "memtotal_kb"))
         kib = number(lines, &cursor);
     if (kib > UINT64_MAX >> 10)
         fail("%s: line %u: topo: no machine has %llu KiB", lines->path, lines->number,
              (unsigned long long)kib);
-    record->id[node] = (uint32_t)id;
     record->bytes[node] = kib << 10;
     if (take_word(&cursor, "cpus"))
-        parse_cpus(lines, &cursor, &record->topo, node);
+        parse_cpus(lines, &cursor, record, node);
     expect_end(lines, cursor);
+}
+
+/* The node with the lowest id above that of `last` (RECORD_MAX_NODES: of all). */
+static uint32_t next_by_id(const struct recorded_topo *record, uint32_t last)
+{
+    uint32_t next = RECORD_MAX_NODES;
+    for (uint32_t i = 0; i < record->node_count; i++)
+        if ((last == RECORD_MAX_NODES || record->id[i] > record->id[last]) &&
+            (next == RECORD_MAX_NODES || record->id[i] < record->id[next]))
+            next = i;
+    return next;
 }
 
 /* Rows list the distances in rising order of the node ids, which are all known by now. */
 static void parse_distances(const struct lines *lines, char *cursor, struct recorded_topo *record)
 {
     uint64_t id = number(lines, &cursor);
-    uint32_t last = 0;
-    uint16_t from = NODE_NONE;
-    for (uint16_t i = 0; i < record->topo.node_count; i++)
-        if (record->id[i] == id)
-            from = i;
-    for (uint32_t k = 0; k < record->topo.node_count; k++) {
-        uint16_t to = NODE_NONE;
-        for (uint16_t i = 0; i < record->topo.node_count; i++)
-            if ((k == 0 || record->id[i] > last) && (to == NODE_NONE || record->id[i] < record->id[to]))
-                to = i;
+    uint32_t from = 0, to = RECORD_MAX_NODES;
+    while (from < record->node_count && record->id[from] != id)
+        from++;
+    if (from == record->node_count)
+        fail("%s: line %u: topo: there is no node %llu", lines->path, lines->number, (unsigned long long)id);
+    for (uint32_t k = 0; k < record->node_count; k++) {
+        to = next_by_id(record, to);
         uint64_t distance = number(lines, &cursor);
-        if (distance > UINT16_MAX || topo_set_distance(&record->topo, from, to, (uint32_t)distance) != OK)
+        if (from >= TOPO_MAX_NODES || to >= TOPO_MAX_NODES)
+            continue;
+        if (distance > UINT16_MAX ||
+            topo_set_distance(&record->topo, (uint16_t)from, (uint16_t)to, (uint32_t)distance) != OK)
             fail("%s: line %u: topo: distance %llu of node %llu", lines->path, lines->number,
                  (unsigned long long)distance, (unsigned long long)id);
-        last = record->id[to];
     }
     expect_end(lines, cursor);
 }

@@ -40,7 +40,7 @@ def dispatch(words):
     name = options.check_choice("command", words[0], (*COMMANDS, "help"))
     command = COMMANDS[name]
     if command.passes_on:
-        return show_help([name]) if words[1:] in (["-h"], ["--help"]) else command.run(words[1:])
+        return show_help([name]) if {"-h", "--help"}.intersection(words[1:]) else command.run(words[1:])
     given = options.parse(command, words[1:])
     return show_help([name]) if given is None else command.run(given)
 

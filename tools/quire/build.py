@@ -107,6 +107,12 @@ def hosted(*targets):
     return build("host", ["-Db_sanitize=address,undefined"], targets=targets)
 
 
+def hosted_release():
+    """The same as a distribution would build it: optimised, without sanitizers. Warnings differ between the two."""
+    packages.ensure(packages.BUILD)
+    return build("host-release", ["--buildtype=release"])
+
+
 def fuzzers():
     """The libFuzzer targets, and all else of the hosted build by clang."""
     packages.ensure((*packages.BUILD, "clang", "libfuzzer"))

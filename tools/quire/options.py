@@ -54,7 +54,8 @@ def usage_error(message):
 
 
 def did_you_mean(word, choices):
-    near = difflib.get_close_matches(word, list(choices), n=1, cutoff=0.5)
+    # 0.65 still takes "rum" for "run", but not "--bogus" for "--cpus" or "foo" for "boot".
+    near = difflib.get_close_matches(word, list(choices), n=1, cutoff=0.65)
     return f"; did you mean {near[0]}?" if near else f" (known: {', '.join(choices)})"
 
 

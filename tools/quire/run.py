@@ -94,4 +94,17 @@ RUN = Command(
 INSPECT = Command(
     "inspect", "shows what the kernel would make of a machine, from its firmware's tables", inspect,
     passes_on="[--json] [--efi-desc-size N] [KIND:]FILE…",
-    examples=("quire inspect board.dtb", "quire inspect --json e820:map.bin acpi:tables/"))
+    text="""
+FILE is one of these; several together describe one machine:
+  fdt    a device tree
+  acpi   an ACPI table, or a folder of them: files named APIC, SSDT1, APIC.bin, apic.dat
+  phys   an image of physical memory with ACPI tables in it (PHYSIMG1)
+  e820   a memory map: binary, entries of 20 bytes; or text, lines of START END TYPE
+  efi    a memory map: binary, descriptors of N bytes; or text, lines of START END TYPE ATTRIBUTES
+  topo   a topology: lines of node ID memtotal_kb N cpus LIST, and distance ID ROW…
+KIND is the word on the left; without it the content decides, then the names of the file and its folder.
+In text, END is the first address after the range, and # begins a comment.
+
+  --json             the same for programs
+  --efi-desc-size N  bytes per descriptor of an EFI map (default 48)""",
+    examples=("quire inspect board.dtb", "quire inspect --json e820:map.bin acpi:/sys/firmware/acpi/tables"))

@@ -198,7 +198,20 @@ def build_kernel(report, isa, variant):
     return kernel
 
 
+def build_hosted_release(report):
+    start = time.monotonic()
+    report.begin("release build for this machine")
+    try:
+        build.hosted_release()
+        wrong = []
+    except ui.Problem as problem:
+        wrong = [*problem.details, str(problem)]
+    report.end("release build for this machine")
+    report.check("build", "host release", wrong, time.monotonic() - start)
+
+
 def suite_build(report, options):
+    build_hosted_release(report)
     for variant in build.VARIANTS:
         for isa in options.isas:
             build_kernel(report, isa, variant)
@@ -271,6 +284,6 @@ TEST = Command(
          "fuzz    the readers of firmware tables, a moment each under libFuzzer\n"
          "corpus  inspect, against facts about real machines' firmware\n"
          "cli     this command and the tools\n"
-         "build   debug, release and clang builds, and their size\n"
+         "build   debug, release and clang builds, and their size; inspect and unit tests without sanitizers\n"
          "boot    self-tests and more in QEMU: CPUs, memory, nodes, paging modes, faults",
     examples=("quire test", "quire test --suite boot --isa riscv64"))

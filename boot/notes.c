@@ -34,7 +34,7 @@ static PRINTF(3, 0) uint32_t write_line(struct notes *notes, uint32_t limit, con
         return limit;
     int length = vsnprintf(notes->text + notes->used, limit - notes->used, format, args);
     make_printable(notes->text + notes->used);
-    return length < 0 ? limit : (uint32_t)length;
+    return length < 0 ? 0 : (uint32_t)length;
 }
 
 void note(struct notes *notes, const char *format, ...)
@@ -58,7 +58,7 @@ void note_final(struct notes *notes, const char *format, ...)
     va_start(args, format);
     uint32_t length = write_line(notes, NOTES_BYTES, format, args);
     va_end(args);
-    if (length == NOTES_BYTES) {
+    if (notes->used + 2 > NOTES_BYTES) {
         notes->dropped++;
         return;
     }

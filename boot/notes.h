@@ -14,6 +14,7 @@ struct notes {
     uint32_t used;
     char text[NOTES_BYTES]; /* NUL-terminated lines back to back; nothing but printable ASCII */
 };
+
 /* A line that is there already is not repeated; one that does not fit is dropped. */
 void note(struct notes *notes, const char *format, ...) PRINTF(2, 3);
 /* The last word: the reason for giving up, or what all of it amounts to. Room is kept for it; it is cut to

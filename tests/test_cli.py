@@ -248,6 +248,20 @@ def test_inspect_takes_paths_from_where_it_is_called(tmp_path):
     assert quire("inspect", "map/none.dtb", cwd=tmp_path).returncode == 1
 
 
+def test_inspect_runs_where_it_cannot_be_built(tmp_path, monkeypatch):
+    monkeypatch.setattr(build.places, "BUILD", tmp_path)
+    monkeypatch.setattr(build, "hosted", lambda target: tmp_path / "new")
+    program = tmp_path / "host" / build.INSPECT
+    program.parent.mkdir(parents=True)
+    program.touch()
+    (tmp_path / "lock").touch()
+    assert build.inspect() == tmp_path / "new" / build.INSPECT
+    monkeypatch.setattr(build.places.os, "access", lambda path, mode: False)
+    assert build.inspect() == program
+    program.unlink()
+    assert build.inspect() == tmp_path / "new" / build.INSPECT
+
+
 def test_a_missing_tool_is_named_with_its_package(monkeypatch):
     monkeypatch.setitem(packages.TOOLS, "dtc", (lambda: False, "device-tree-compiler"))
     monkeypatch.setattr(packages.shutil, "which", lambda name: None)

@@ -122,4 +122,5 @@ def fuzzers():
 
 
 def inspect():
-    return hosted(INSPECT) / INSPECT
+    built = places.BUILD / "host" / INSPECT
+    return built if built.exists() and not places.may_build() else hosted(INSPECT) / INSPECT

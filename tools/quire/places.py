@@ -23,6 +23,12 @@ def shown(path):
     return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else str(path)
 
 
+def may_build():
+    """False in somebody else's tree, or one that cannot be written to. What was built there can still be run."""
+    lock_file = BUILD / "lock"
+    return os.access(lock_file, os.W_OK) if lock_file.exists() else os.access(BUILD.parent, os.W_OK)
+
+
 @contextlib.contextmanager
 def lock():
     """One quire at a time installs, configures and builds in this tree. The lock ends with the process."""

@@ -41,6 +41,15 @@ static bool is_ram(mem_type_t type)
            type == MEM_MODULE || type == MEM_EARLY;
 }
 
+static bool addressable(const struct memmap *map)
+{
+    for (uint32_t i = 0; i < map->region_count; i++) {
+        if (is_ram(map->region[i].type) && map->region[i].end.v > UINT64_C(1) << FRAME_ADDRESS_BITS)
+            return false;
+    }
+    return true;
+}
+
 /* The whole frames that begin in a region. A frame that it shares only with adjoining regions of the same
  * type (nodes may meet inside a frame) counts, for the region in which it begins. */
 static struct frame_range region_frames(const struct memmap *map, uint32_t index)
@@ -161,8 +170,11 @@ uint64_t frame_metadata_size(const struct memmap *map, const struct topo *topo,
                              const struct zone_limits *limits)
 {
     struct carve memory = {0};
-    uint32_t pieces = lay_out(&(struct source){map, limits}, topo->node_count, &memory);
+    uint32_t pieces;
 
+    if (!addressable(map))
+        return UINT64_MAX;
+    pieces = lay_out(&(struct source){map, limits}, topo->node_count, &memory);
     carve(&memory, (2 * (uint64_t)pieces + SPARE_RANGES) * sizeof(struct frame_range), 8);
     return align_up(memory.used, FRAME_SIZE);
 }
@@ -210,6 +222,8 @@ status_t frame_init(const struct memmap *map, const struct topo *topo, const str
     struct carve memory = {0};
     uint32_t pieces;
 
+    if (!addressable(map))
+        return ERR_INVALID;
     for (uint32_t i = 0; i < map->region_count; i++) {
         if (is_ram(map->region[i].type) && map->region[i].node >= topo->node_count)
             return ERR_INVALID;

@@ -76,6 +76,25 @@ TEST(layout, holes)
     layout_end();
 }
 
+/* No machine has so much; firmware tables may say so all the same. */
+TEST(layout, addresses_beyond_reach_are_refused)
+{
+    static uint8_t metadata[FRAME_SIZE];
+
+    layout_begin(1);
+    layout_ram(0, MIB(1), MIB(64));
+    layout_ram(0, UINT64_C(1) << 55, (UINT64_C(1) << 56) + 1);
+    CHECK_EQ(layout_settle(), OK);
+    CHECK_EQ(frame_metadata_size(&layout_map, &layout_topo, &no_limits), UINT64_MAX);
+    CHECK_EQ(frame_init(&layout_map, &layout_topo, &no_limits, metadata, UINT64_MAX), ERR_INVALID);
+    layout_begin(1);
+    layout_ram(0, UINT64_C(1) << 55, UINT64_C(1) << 56);
+    CHECK_EQ(layout_settle(), OK);
+    /* 2^43 frames, a bit each, and as much again at most. */
+    uint64_t size = frame_metadata_size(&layout_map, &layout_topo, &no_limits);
+    CHECK(size > UINT64_C(1) << 40 && size < UINT64_C(1) << 41);
+}
+
 /* Three nodes take turns inside chunks, and meet inside frames. */
 TEST(layout, nodes_inside_chunks)
 {

@@ -19,6 +19,10 @@
 
 #define FRAME_ORDERS 21
 
+/* Physical addresses have at most so many bits (the widest of the three ISAs'): chunks can then be numbered with
+ * 32 bits and sums of addresses do not wrap. */
+#define FRAME_ADDRESS_BITS 56
+
 /* In rising order of preference by an unrestricted request; a request names the highest it can use and falls
  * back downwards. */
 typedef enum zone_kind {
@@ -106,7 +110,8 @@ struct frame_zone_info {
 };
 
 /* Bytes of metadata that frame_init will need, frame aligned; enough also when usable regions of the map have
- * since become MEM_EARLY, MEM_KERNEL or MEM_MODULE. O(regions × zones). Boot only. */
+ * since become MEM_EARLY, MEM_KERNEL or MEM_MODULE. UINT64_MAX: RAM lies beyond FRAME_ADDRESS_BITS.
+ * O(regions × zones). Boot only. */
 uint64_t frame_metadata_size(const struct memmap *map, const struct topo *topo,
                              const struct zone_limits *limits);
 
@@ -114,7 +119,8 @@ uint64_t frame_metadata_size(const struct memmap *map, const struct topo *topo,
  * metadata: frame_metadata_size() bytes, zeroed, directly mapped, not inside a usable region. topo must stay
  * where it is; map is not looked at again. All of the map's other RAM (boot-reclaim, ACPI-reclaim, kernel,
  * module, early) is held back: frame_release may hand it over.
- * Boot only, one CPU. ERR_INVALID: metadata too small, or a region has no node. */
+ * Boot only, one CPU. ERR_INVALID: metadata too small, a region has no node or lies beyond
+ * FRAME_ADDRESS_BITS. */
 MUST_CHECK status_t frame_init(const struct memmap *map, const struct topo *topo,
                                const struct zone_limits *limits, void *metadata, uint64_t metadata_size);
 

@@ -137,6 +137,10 @@ static struct pt_leaf leaf_of(const struct cursor *cursor)
 
 /* ---- Tables in hand: chained through their first word -------------------------------------------------- */
 
+/* No table's address (zero is one: frame 0 is a frame like any other), and, as it is stored in a table too, not
+ * present on any ISA: bit 0 is clear. */
+static const paddr_t chain_end = {2};
+
 static void chain_push(paddr_t *chain, paddr_t table)
 {
     store(table_entry(table, 0), chain->v);
@@ -153,14 +157,14 @@ static paddr_t chain_pop(paddr_t *chain)
 
 static void chain_free(const struct pt *pt, paddr_t chain)
 {
-    while (chain.v != 0)
+    while (chain.v != chain_end.v)
         pt->frames.free(pt->frames.context, chain_pop(&chain));
 }
 
 /* Fetches `count` tables; on failure none is kept. */
 static status_t chain_alloc(const struct pt *pt, uint64_t count, paddr_t *chain)
 {
-    chain->v = 0;
+    *chain = chain_end;
     for (uint64_t i = 0; i < count; i++) {
         paddr_t table;
         status_t status = pt->frames.alloc(pt->frames.context, &table);
@@ -336,7 +340,7 @@ status_t pt_unmap(struct pt *pt, vaddr_t va, uint64_t size)
 {
     vaddr_t last = va + size - 1;
     status_t status = mapped_throughout(pt, va, size);
-    paddr_t unlinked = paddr(0);
+    paddr_t unlinked = chain_end;
     unsigned cleared = 0;
     struct cursor cursor;
 

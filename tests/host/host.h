@@ -13,7 +13,8 @@
 #define HOST_PHYS_SIZE MIB(256)
 #define HOST_CPUS      4
 
-extern uint8_t *host_arena; /* HOST_PHYS_SIZE bytes once host_memory_init has run */
+extern uint8_t *host_arena;   /* HOST_PHYS_SIZE bytes once host_memory_init has run */
+extern uint8_t *host_frame_0; /* outside the arena; NULL: there is none */
 void host_memory_init(void);
 
 /* Says which CPU the calling thread plays. */

@@ -13,6 +13,7 @@
 #include "quire_test.h"
 
 uint8_t *host_arena;
+uint8_t *host_frame_0;
 _Thread_local unsigned host_cpu;
 _Thread_local unsigned host_irq_depth;
 void (*host_tlb_observer)(vaddr_t start, uint64_t size);

@@ -16,6 +16,8 @@ extern _Thread_local unsigned host_irq_depth;
 
 static inline void *port_phys_to_virt(paddr_t address)
 {
+    if (address.v < FRAME_SIZE && host_frame_0 != NULL)
+        return host_frame_0 + address.v;
     if (address.v - HOST_PHYS_BASE >= HOST_PHYS_SIZE)
         port_panic("physical address %#llx is not mapped", (unsigned long long)address.v);
     return host_arena + (address.v - HOST_PHYS_BASE);

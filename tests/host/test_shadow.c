@@ -238,3 +238,42 @@ TEST(pt, break_before_make)
     host_tlb_observer = NULL;
     CHECK_EQ(frame_free(pfn_of(space.root), 1), OK);
 }
+
+/* Tables out, the second of which is frame 0; two may be had beside the root. */
+static unsigned tables_out;
+
+static status_t low_alloc(void *context, paddr_t *table)
+{
+    if (tables_out == 3)
+        return ERR_NO_MEMORY;
+    if (tables_out++ != 1)
+        return table_alloc(context, table);
+    *table = paddr(0);
+    return OK;
+}
+
+static void low_free(void *context, paddr_t table)
+{
+    tables_out--;
+    if (table.v != 0)
+        table_free(context, table);
+}
+
+TEST(pt, frame_0_as_a_table)
+{
+    static _Alignas(FRAME_SIZE) uint8_t frame_0[FRAME_SIZE];
+
+    host_frame_0 = frame_0;
+    tables_out = upper_held = 0;
+    broken = NULL;
+    CHECK_EQ(pt_init(&space, 3, 0, (struct pt_frames){low_alloc, low_free, NULL}), OK);
+    CHECK_EQ(pt_map(&space, MIB(2), paddr(0), MIB(4), 0, MEMTYPE_NORMAL), ERR_NO_MEMORY);
+    CHECK_EQ(tables_out, 1);
+    CHECK_EQ(pt_map(&space, MIB(2), paddr(0), MIB(2), 0, MEMTYPE_NORMAL), OK);
+    CHECK(pt_check(&space) == NULL);
+    CHECK_EQ(pt_unmap(&space, MIB(2), MIB(2)), OK);
+    CHECK_EQ(tables_out, 1);
+    CHECK(broken == NULL);
+    CHECK_EQ(frame_free(pfn_of(space.root), 1), OK);
+    host_frame_0 = NULL;
+}

@@ -11,10 +11,10 @@
 #include "quire_test.h"
 
 /* How often to repeat what chance decides: little under an emulator, much on the host. */
-#ifdef __QUIRE_KERNEL__
-#define ROUNDS(kernel, hosted) (kernel)
-#else
+#if __STDC_HOSTED__
 #define ROUNDS(kernel, hosted) (hosted)
+#else
+#define ROUNDS(kernel, hosted) (kernel)
 #endif
 
 /* Directly mapped frames from any node. */

@@ -91,7 +91,7 @@ static void storm_body(void *context, unsigned index)
     struct storm *storm = context;
     uint64_t seed = 977 + index;
 
-    for (unsigned i = 0; i < ROUNDS(240, 80000) / test_cpus(); i++) {
+    for (unsigned i = 0; i < ROUNDS(4000, 80000) / test_cpus(); i++) {
         uint64_t pick = test_random(&seed);
         struct frame_request request =
             ANY_FRAMES(pick % 64 != 0 ? 1 + pick / 64 % 40 : 500 + pick / 64 % 600);
@@ -254,7 +254,7 @@ TEST(frame, random_sequences)
 
     model.runs = 0;
     model.frames = 0;
-    for (unsigned i = 0; i < ROUNDS(2000, 60000); i++) {
+    for (unsigned i = 0; i < ROUNDS(20000, 60000); i++) {
         uint64_t pick = test_random(&seed);
         bool grow = pick >> 63 ? i / 500 % 2 == 0 : i / 500 % 2 != 0 && (pick >> 62 & 1);
 
@@ -271,7 +271,7 @@ TEST(frame, random_sequences)
             CHECK_EQ(free_some(&model, pick), OK);
         }
         CHECK_EQ(frame_free_count(), before - model.frames);
-        if (i % ROUNDS(1000, 2000) == 0)
+        if (i % 2000 == 0)
             CHECK(frame_check() == NULL);
     }
     while (model.runs > 0)

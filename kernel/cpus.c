@@ -15,8 +15,6 @@
 #include <mm/port.h>
 #include <string.h>
 
-enum ipi_request { IPI_FLUSH = 1, IPI_RUN = 2, IPI_STOP = 4 };
-
 struct percpu percpu_boot;
 
 _Atomic uint64_t timer_ticks;
@@ -80,7 +78,7 @@ void port_tlb_flush(vaddr_t start, uint64_t size)
     hal_tlb_flush_local(start, size);
     while (atomic_exchange_explicit(&flush.owned, 1, memory_order_acquire) != 0) {
         serve_flush(self);
-        hal_cpu_relax();
+        port_cpu_relax();
     }
     flush.start = start;
     flush.size = size;
@@ -91,9 +89,39 @@ void port_tlb_flush(vaddr_t start, uint64_t size)
         }
     }
     while (atomic_load_explicit(&flush.waiting, memory_order_acquire) != 0)
-        hal_cpu_relax();
+        port_cpu_relax();
     atomic_store_explicit(&flush.owned, 0, memory_order_release);
     hal_irq_restore(irq);
+}
+
+/* ---- Fences --------------------------------------------------------------------------------------------- */
+
+/* Requests so far. A CPU answers with the number it has seen: one fence serves all who wait. */
+static _Atomic uint64_t fence_requests;
+
+void ipi_answer_fence(void)
+{
+    uint64_t irq = hal_irq_save(); /* an answer inside an answer would take the later number back */
+    struct percpu *self = hal_percpu();
+    uint32_t mine = atomic_fetch_and_explicit(&self->ipi_pending, ~(uint32_t)IPI_FENCE, memory_order_seq_cst);
+    if (mine & IPI_FENCE)
+        atomic_store_explicit(&self->fenced, atomic_load_explicit(&fence_requests, memory_order_seq_cst),
+                              memory_order_seq_cst);
+    hal_irq_restore(irq);
+}
+
+void port_fence_cpus(void)
+{
+    uint64_t ticket = atomic_fetch_add_explicit(&fence_requests, 1, memory_order_seq_cst) + 1;
+    struct percpu *self = hal_percpu();
+    for (unsigned i = 0; i < cpus_described; i++)
+        if (cpus[i] != self && is_online(cpus[i]))
+            request(cpus[i], IPI_FENCE);
+    for (unsigned i = 0; i < cpus_described; i++) {
+        while (cpus[i] != self && is_online(cpus[i]) &&
+               atomic_load_explicit(&cpus[i]->fenced, memory_order_seq_cst) < ticket)
+            port_cpu_relax();
+    }
 }
 
 /* ---- Work on several CPUs ------------------------------------------------------------------------------ */
@@ -125,13 +153,14 @@ void cpus_run(unsigned n, void (*body)(void *context, unsigned index), void *con
     }
     take_part();
     while (atomic_load_explicit(&work.running, memory_order_acquire) != 0)
-        hal_cpu_relax();
+        port_cpu_relax();
 }
 
 void ipi_handle(void)
 {
     struct percpu *self = hal_percpu();
     serve_flush(self);
+    ipi_answer_fence();
     if (atomic_load_explicit(&self->ipi_pending, memory_order_acquire) & IPI_STOP)
         hal_cpu_halt();
 }

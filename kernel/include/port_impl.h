@@ -38,6 +38,8 @@ static inline void port_irq_restore(uint64_t state)
 static inline void port_cpu_relax(void)
 {
     hal_cpu_relax();
+    if (atomic_load_explicit(&hal_percpu()->ipi_pending, memory_order_relaxed) & IPI_FENCE)
+        ipi_answer_fence();
 }
 
 static inline void port_page_zero(void *page)

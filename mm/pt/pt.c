@@ -11,7 +11,6 @@
  *
  * Nothing here remembers the address of a mapped table from one call to the next.
  */
-#include <stdatomic.h>
 
 #include <mm/port.h>
 #include <mm/pt.h>
@@ -67,12 +66,12 @@ static entry_t *table_entry(paddr_t table, unsigned index)
 
 static pte_t load(entry_t *entry)
 {
-    return atomic_load_explicit(entry, memory_order_acquire);
+    return load_acquire(entry);
 }
 
 static void store(entry_t *entry, pte_t value)
 {
-    atomic_store_explicit(entry, value, memory_order_release);
+    store_release(entry, value);
 }
 
 /* From the cursor's entry down to the one that decides about va. At most one round per level. */
@@ -373,9 +372,7 @@ static void change_rights(struct cursor *cursor, unsigned prot)
     do {
         new = pte_make_leaf(pte_paddr(old, level), level, prot, pte_memtype(old, level));
         new = pte_set_ad(pte_clear_ad(new, PTE_ACCESSED | PTE_DIRTY), pte_ad(old));
-    } while (!atomic_compare_exchange_strong_explicit(cursor->entry, &old,
-                                                      pte_needs_break(old, new) ? 0 : new,
-                                                      memory_order_acq_rel, memory_order_acquire));
+    } while (!compare_exchange(cursor->entry, &old, pte_needs_break(old, new) ? 0 : new));
     if (pte_needs_break(old, new)) {
         flush_entries(cursor->start, cursor->start, level);
         store(cursor->entry, new);

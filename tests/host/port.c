@@ -2,11 +2,14 @@
  *
  * What of the fake port is not inline, and what tests/unit asks of the place it runs in.
  */
+#include <linux/membarrier.h>
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include <mm/port.h>
 
@@ -37,6 +40,18 @@ void port_tlb_flush(vaddr_t start, uint64_t size)
         port_panic("flush of %#llx bytes at %#llx", (unsigned long long)size, (unsigned long long)start);
     if (host_tlb_observer != NULL)
         host_tlb_observer(start, size);
+}
+
+/* The kernel's own way to do this to all threads of a process: an interrupt each. */
+void port_fence_cpus(void)
+{
+    static _Atomic bool registered;
+
+    if (!registered && syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0) != 0)
+        port_panic("this host has no membarrier(2)");
+    registered = true;
+    if (syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0) != 0)
+        port_panic("membarrier(2) failed");
 }
 
 void port_panic(const char *format, ...)

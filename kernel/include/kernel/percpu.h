@@ -20,6 +20,7 @@ struct percpu {
     uint32_t node;                /* dense */
     _Atomic uint32_t online;
     _Atomic uint32_t ipi_pending; /* ipi_request bits */
+    _Atomic uint64_t fenced;      /* the last port_fence_cpus() that this CPU answered */
     uint32_t trap_depth;
     struct hal_catch *catch_point;  /* a provoked fault lands here */
     struct trap_info caught;      /* and leaves this */
@@ -31,6 +32,12 @@ _Static_assert(offsetof(struct percpu, stack_top) == 8, "assembly");
 _Static_assert(offsetof(struct percpu, emergency_top) == 16, "assembly");
 _Static_assert(offsetof(struct percpu, scratch) == 24, "assembly");
 _Static_assert(offsetof(struct percpu, hw_id) == 40, "assembly");
+
+/* What other CPUs ask of one, in ipi_pending. */
+enum ipi_request { IPI_FLUSH = 1, IPI_RUN = 2, IPI_STOP = 4, IPI_FENCE = 8 };
+
+/* Answers a port_fence_cpus() that waits for this CPU. Interrupts masked or not. */
+void ipi_answer_fence(void);
 
 extern struct percpu percpu_boot; /* the boot CPU's */
 

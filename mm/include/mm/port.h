@@ -26,8 +26,13 @@ static inline unsigned port_cpu(void);
 static inline uint64_t port_irq_save(void);
 static inline void port_irq_restore(uint64_t state);
 
-/* A hint inside spin loops. */
+/* A hint inside spin loops; answers port_fence_cpus() of other CPUs where interrupts may be masked. */
 static inline void port_cpu_relax(void);
+
+/* On return every other running CPU has executed a full memory fence since the call began (an interrupt that it
+ * answers, membarrier(2), …). With this the per-CPU caches pay for no fence themselves. Any context: a CPU that
+ * waits with interrupts masked answers from port_cpu_relax(). */
+void port_fence_cpus(void);
 
 /* Fills one frame, given by its directly mapped address, with zeroes. */
 static inline void port_page_zero(void *page);

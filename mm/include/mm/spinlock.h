@@ -6,8 +6,7 @@
 #ifndef MM_SPINLOCK_H
 #define MM_SPINLOCK_H
 
-#include <stdatomic.h>
-
+#include <mm/atomic.h>
 #include <mm/port.h>
 
 typedef struct spinlock {
@@ -21,8 +20,8 @@ static inline uint64_t spin_lock(spinlock_t *lock)
     uint64_t irq = port_irq_save();
 
     /* Bound: ends when the holders before us have left. */
-    while (atomic_exchange_explicit(&lock->held, 1, memory_order_acquire) != 0) {
-        while (atomic_load_explicit(&lock->held, memory_order_relaxed) != 0)
+    while (exchange(&lock->held, 1) != 0) {
+        while (load_relaxed(&lock->held) != 0)
             port_cpu_relax();
     }
     return irq;
@@ -30,7 +29,7 @@ static inline uint64_t spin_lock(spinlock_t *lock)
 
 static inline void spin_unlock(spinlock_t *lock, uint64_t irq)
 {
-    atomic_store_explicit(&lock->held, 0, memory_order_release);
+    store_release(&lock->held, 0);
     port_irq_restore(irq);
 }
 

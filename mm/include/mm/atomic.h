@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Every atomic access of mm/ goes through these names, and no other header of mm/ knows <stdatomic.h>'s. Two
+ * things follow: the memory order of each access is said in its name, and a test build can turn every access
+ * into a scheduling point (tests/explore), so that the interleavings of the shipped code can be enumerated.
+ *
+ * Loads and stores are relaxed, acquire or release; read-modify-writes and the seq_cst load are sequentially
+ * consistent, because what uses them argues with a single order of all of them (zone.h, "listings"). All of
+ * them take a pointer to an _Atomic object and may be used in any context. Read-modify-writes need 32 or 64 bits:
+ * riscv64 has no smaller ones.
+ */
+#ifndef MM_ATOMIC_H
+#define MM_ATOMIC_H
+
+#include <stdatomic.h>
+
+#ifdef MM_EXPLORE
+/* Defined by the explorer: another thread may run now. */
+void explore_point(void);
+#define ATOMIC_POINT() explore_point()
+#else
+#define ATOMIC_POINT() ((void)0)
+#endif
+
+#define load_relaxed(p) (ATOMIC_POINT(), atomic_load_explicit((p), memory_order_relaxed))
+#define load_acquire(p) (ATOMIC_POINT(), atomic_load_explicit((p), memory_order_acquire))
+#define load_seq_cst(p) (ATOMIC_POINT(), atomic_load_explicit((p), memory_order_seq_cst))
+
+#define store_relaxed(p, value) (ATOMIC_POINT(), atomic_store_explicit((p), (value), memory_order_relaxed))
+#define store_release(p, value) (ATOMIC_POINT(), atomic_store_explicit((p), (value), memory_order_release))
+
+/* Each returns the value from before. */
+#define fetch_add(p, value) (ATOMIC_POINT(), atomic_fetch_add_explicit((p), (value), memory_order_seq_cst))
+#define fetch_or(p, value)  (ATOMIC_POINT(), atomic_fetch_or_explicit((p), (value), memory_order_seq_cst))
+#define fetch_and(p, value) (ATOMIC_POINT(), atomic_fetch_and_explicit((p), (value), memory_order_seq_cst))
+#define exchange(p, value)  (ATOMIC_POINT(), atomic_exchange_explicit((p), (value), memory_order_seq_cst))
+
+/* Whether *p was *expected and now is `desired`; if not, *expected is what it was. Fails for no other reason. */
+#define compare_exchange(p, expected, desired)                                                               \
+    (ATOMIC_POINT(), atomic_compare_exchange_strong_explicit((p), (expected), (desired), memory_order_seq_cst, \
+                                                             memory_order_seq_cst))
+
+/* Keeps the compiler, but not the CPU, from moving accesses across: what an interrupt on this CPU, or a CPU that
+ * has seen port_fence_cpus() return, must see in order. */
+#define compiler_fence() (ATOMIC_POINT(), atomic_signal_fence(memory_order_seq_cst))
+
+#endif

@@ -11,7 +11,7 @@
  *
  * Nothing here remembers the address of a mapped table from one call to the next.
  */
-
+#include <mm/atomic.h>
 #include <mm/port.h>
 #include <mm/pt.h>
 

@@ -52,9 +52,15 @@ status_t layout_start(const struct zone_limits *limits)
     metadata_size = frame_metadata_size(&layout_map, &layout_topo, limits);
     metadata =
         mmap(NULL, metadata_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (metadata == MAP_FAILED)
+    if (metadata == MAP_FAILED || madvise(metadata, metadata_size, MADV_NOHUGEPAGE) != 0)
         port_panic("no memory for %llu bytes of metadata", (unsigned long long)metadata_size);
     return frame_init(&layout_map, &layout_topo, limits, metadata, metadata_size);
+}
+
+void *layout_metadata(uint64_t *size)
+{
+    *size = metadata_size;
+    return metadata;
 }
 
 void layout_end(void)

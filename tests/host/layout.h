@@ -22,6 +22,9 @@ void layout_part(uint64_t start, uint64_t end, mem_type_t type);
 status_t layout_settle(void);
 status_t layout_start(const struct zone_limits *limits);
 
+/* The metadata of the machine that was started: pages of the host that take memory only once they are touched. */
+void *layout_metadata(uint64_t *size);
+
 /* Drops the metadata. */
 void layout_end(void);
 

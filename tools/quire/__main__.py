@@ -9,12 +9,13 @@ if sys.version_info < (3, 11):
 
 import debug
 import options
+import replay
 import run
 import setup
 import tests
 import ui
 
-COMMANDS = {c.name: c for c in (run.RUN, tests.TEST, run.INSPECT, debug.DEBUG, setup.SETUP)}
+COMMANDS = {c.name: c for c in (run.RUN, tests.TEST, run.INSPECT, replay.REPLAY, debug.DEBUG, setup.SETUP)}
 
 
 def overview():

@@ -20,6 +20,7 @@ from ui import Problem
 ISAS = ("x86_64", "riscv64", "aarch64")
 VARIANTS = ("debug", "release", "clang")
 INSPECT = "tools/inspect/inspect"
+PAGE_REPLAY = "tests/host/page-replay"
 
 # Flags of another project in the caller's environment must not reach this one.
 ENVIRONMENT = {k: v for k, v in os.environ.items()
@@ -121,6 +122,14 @@ def fuzzers():
     return build("fuzz", arguments, [native])
 
 
+def hosted_program(name):
+    built = places.BUILD / "host" / name
+    return built if built.exists() and not places.may_build() else hosted(name) / name
+
+
 def inspect():
-    built = places.BUILD / "host" / INSPECT
-    return built if built.exists() and not places.may_build() else hosted(INSPECT) / INSPECT
+    return hosted_program(INSPECT)
+
+
+def page_replay():
+    return hosted_program(PAGE_REPLAY)

@@ -7,6 +7,7 @@
 
 struct memmap layout_map;
 struct topo layout_topo;
+struct zone_limits layout_limits;
 
 static void *metadata;
 static uint64_t metadata_size;
@@ -49,6 +50,7 @@ status_t layout_settle(void)
 status_t layout_start(const struct zone_limits *limits)
 {
     must(layout_settle());
+    layout_limits = *limits;
     metadata_size = frame_metadata_size(&layout_map, &layout_topo, limits);
     metadata =
         mmap(NULL, metadata_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);

@@ -10,6 +10,7 @@
 
 extern struct memmap layout_map;
 extern struct topo layout_topo;
+extern struct zone_limits layout_limits; /* of the machine that was started */
 
 /* Starts a machine of `nodes` nodes with ids 0, 1, …, all equally far from each other. */
 void layout_begin(unsigned nodes);

@@ -2,7 +2,7 @@
  *
  * The frame allocator against the plain model (tests/host/frame_model.h). The bytes are, all little endian:
  *
- *   nodes (1), zone borders (3 × 2), stretches of RAM (1), for each: node (1), gap (2), size (2);
+ *   nodes and whether there are caches (1), zone borders (3 × 2), stretches of RAM (1), for each: node (1), gap (2), size (2);
  *   parts held back or lost (1), for each: type (1), start (2), size (2);
  *   then steps until the bytes end: requests, right and wrong frees, late memory.
  *
@@ -17,11 +17,13 @@
 #include <mm/frame.h>
 
 #include "frame_model.h"
+#include "host.h"
 #include "layout.h"
 
 #define STRETCHES_MAX 6u
 #define PARTS_MAX 4u
 #define STEPS_MAX 400u
+#define CPUS 3u
 #define TAKEN_MAX 64u
 #define ADDRESS_END (MODEL_FRAMES * FRAME_SIZE)
 
@@ -85,18 +87,19 @@ static void add_parts(struct input *input)
 
 static void start_machine(struct input *input)
 {
-    unsigned nodes = 1 + (unsigned)take(input, 1) % 3;
+    unsigned first = (unsigned)take(input, 1), nodes = 1 + (first & 127) % 3;
     struct zone_limits limits = {.dma_end = take_address(input), .dma32_end = take_address(input)};
 
     limits.direct_end = take_address(input);
     if (limits.direct_end == 0)
         limits.direct_end = UINT64_MAX;
     layout_begin(nodes);
+    layout_cpus(CPUS);
     add_ram(input, nodes);
     add_parts(input);
     if (layout_start(&limits) != OK)
         must_hold("the machine does not start");
-    must_hold(model_begin());
+    must_hold(model_begin(first >> 7));
 }
 
 /* ---- Steps --------------------------------------------------------------------------------------------- */
@@ -118,7 +121,7 @@ static void step_alloc(struct input *input)
     request.count = shape & 1 ? request.count % 8192 : request.count % 64 + 1;
     request.node = shape & 2 ? FRAME_NODE_ANY : (uint16_t)(shape >> 2 & 3);
     request.zone = (zone_kind_t)(shape >> 4 & 7);
-    request.flags = (uint32_t)take(input, 1) & (FRAME_THIS_NODE | FRAME_THIS_ZONE | FRAME_AT | 1u << 31);
+    request.flags = (uint32_t)take(input, 1) & (FRAME_THIS_NODE | FRAME_THIS_ZONE | FRAME_AT | FRAME_MOVABLE);
     request.align = power(take(input, 1));
     request.boundary = power(take(input, 1));
     request.at = pfn(take(input, 2) % (MODEL_FRAMES + 100));
@@ -143,8 +146,10 @@ static void step_free(struct input *input)
 
 static void step(struct input *input)
 {
-    uint64_t first, kind = take(input, 1) % 16;
+    uint64_t first, kind = take(input, 1);
 
+    host_set_cpu((unsigned)(kind >> 4) % CPUS);
+    kind %= 16;
     if (kind < 8) {
         step_alloc(input);
     } else if (kind < 14) {
@@ -166,6 +171,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     for (unsigned i = 0; i < STEPS_MAX && input.left > 0; i++)
         step(&input);
     must_hold(model_end());
+    host_set_cpu(0);
     layout_end();
     return 0;
 }

@@ -8,7 +8,9 @@
 #include <string.h>
 
 #include <mm/bits.h>
+#include <mm/port.h>
 
+#include "host.h"
 #include "layout.h"
 
 #define COUNT_MAX (UINT64_C(1) << (FRAME_ORDERS - 1))
@@ -19,9 +21,11 @@ enum { ABSENT, HELD_BACK, FREE, USED };
 static uint8_t state[MODEL_FRAMES];
 static uint8_t zone_at[MODEL_FRAMES];
 static struct frame_zone_info zone_info[FRAME_MAX_ZONES];
+static uint64_t cached[FRAME_MAX_ZONES];
 static unsigned zones;
 static uint64_t frames; /* the machine has none from here on */
-static unsigned releases;
+static unsigned releases, reports;
+static bool caching;
 
 /* ---- The machine --------------------------------------------------------------------------------------- */
 
@@ -53,8 +57,11 @@ static bool is_usable(uint64_t frame)
     return bytes == FRAME_SIZE;
 }
 
-const char *model_begin(void)
+const char *model_begin(bool caches)
 {
+    caching = caches;
+    frame_set_caching(caches);
+    reports = host_reports;
     releases = 0;
     zones = frame_zone_count();
     frames = 0;
@@ -133,16 +140,19 @@ static bool all_free(unsigned zone, uint64_t first, uint64_t count)
     return true;
 }
 
-static bool zone_could(const struct frame_request *request, unsigned zone)
+/* How many runs for the request a zone has side by side; counts no further than `most`. */
+static uint64_t places_in(const struct frame_request *request, unsigned zone, uint64_t most)
 {
-    uint64_t run = 0; /* free frames before and with this one */
+    uint64_t run = 0, places = 0; /* run: free frames before and with this one, of no place yet */
 
-    for (uint64_t frame = 0; frame < frames; frame++) {
+    for (uint64_t frame = 0; frame < frames && places < most; frame++) {
         run = state[frame] == FREE && zone_at[frame] == zone ? run + 1 : 0;
-        if (run >= request->count && may_start(request, frame + 1 - request->count))
-            return true;
+        if (run >= request->count && may_start(request, frame + 1 - request->count)) {
+            places++;
+            run = 0;
+        }
     }
-    return false;
+    return places;
 }
 
 static bool zone_suits(const struct frame_request *request, unsigned zone, uint16_t node)
@@ -155,37 +165,73 @@ static bool zone_suits(const struct frame_request *request, unsigned zone, uint1
            (kind < request->zone && request->zone != ZONE_DEVICE && (request->flags & FRAME_THIS_ZONE) == 0);
 }
 
-/* The zone that must serve a request, or -1. A node's zones are numbered in rising order. */
-static int expected_zone(const struct frame_request *request)
+#define NOWHERE (-1)
+
+/* The zone that must serve a request, were it not for what caches hold: each frame there spoils one place at most.
+ * `got` is the zone that did. A node's zones are numbered in rising order. */
+static int expected_zone(const struct frame_request *request, int got)
 {
     const struct topo *topo = frame_topo();
-    uint16_t home = request->node == FRAME_NODE_ANY ? 0 : request->node;
+    uint16_t home = request->node == FRAME_NODE_ANY ? layout_topo.cpu[port_cpu()].node : request->node;
 
     for (uint32_t i = 0; i < ((request->flags & FRAME_THIS_NODE) != 0 ? 1 : topo->node_count); i++) {
         for (unsigned zone = zones; zone-- > 0;) {
-            if (zone_suits(request, zone, topo->fallback[home][i]) && zone_could(request, zone))
+            if (!zone_suits(request, zone, topo->fallback[home][i]))
+                continue;
+            if (places_in(request, zone, 1) > 0 &&
+                ((int)zone == got || got == NOWHERE ||
+                 places_in(request, zone, cached[zone] + 1) > cached[zone]))
                 return (int)zone;
         }
     }
-    return -1;
+    return NOWHERE;
+}
+
+/* What caches hold before a request is what may be in its way. */
+static void count_cached(void)
+{
+    for (unsigned zone = 0; zone < zones; zone++) {
+        struct frame_zone_stats stats;
+
+        cached[zone] = 0;
+        if (!caching)
+            continue;
+        frame_zone_stats(zone, &stats);
+        cached[zone] = stats.cached;
+    }
+}
+
+static const char *judge_alloc(const struct frame_request *request, status_t status, uint64_t first)
+{
+    bool valid = zones == 0 || is_valid(request);
+    int got = status == OK && first < frames ? zone_at[first] : NOWHERE, zone;
+
+    if ((status == ERR_INVALID) == valid)
+        return valid ? "a valid request was called invalid" : "an invalid request was not called invalid";
+    zone = valid ? expected_zone(request, got) : NOWHERE;
+    if (valid && status != (zone == NOWHERE ? ERR_NO_MEMORY : OK))
+        return status == OK ? "served where nothing fits" : "refused though there is room";
+    if (status != OK)
+        return first == UINT64_MAX ? NULL : "a refused request got a frame";
+    if (got != zone)
+        return "served from the wrong zone";
+    return may_start(request, first) && all_free((unsigned)zone, first, request->count)
+               ? NULL
+               : "served from used frames, or against the request";
 }
 
 const char *model_alloc(const struct frame_request *request, struct model_run *taken)
 {
-    bool valid = zones == 0 || is_valid(request);
-    int zone = valid ? expected_zone(request) : -1;
     pfn_t first = pfn(UINT64_MAX);
-    status_t status = frame_alloc(request, &first);
+    const char *wrong;
+    status_t status;
 
+    count_cached();
+    status = frame_alloc(request, &first);
+    wrong = judge_alloc(request, status, first.v);
     *taken = (struct model_run){0, 0};
-    if ((status == ERR_INVALID) == valid)
-        return valid ? "a valid request was called invalid" : "an invalid request was not called invalid";
-    if (valid && status != (zone < 0 ? ERR_NO_MEMORY : OK))
-        return zone < 0 ? "served where nothing fits" : "refused though there is room";
-    if (status != OK)
-        return first.v == UINT64_MAX ? NULL : "a refused request got a frame";
-    if (!may_start(request, first.v) || !all_free((unsigned)zone, first.v, request->count))
-        return "served from the wrong zone, from used frames or against the request";
+    if (wrong != NULL || status != OK)
+        return wrong;
     memset(state + first.v, USED, request->count);
     *taken = (struct model_run){first.v, request->count};
     return NULL;
@@ -217,6 +263,8 @@ const char *model_free(uint64_t first, uint64_t count)
 {
     status_t verdict = judge_free(first, count);
 
+    if (caching && verdict != OK)
+        return NULL;
     if (frame_free(pfn(first), count) != verdict)
         return "a free was judged wrongly";
     if (verdict == OK)
@@ -300,9 +348,11 @@ static const char *compare_zone(unsigned zone)
 
 const char *model_compare(void)
 {
-    const char *wrong = frame_check();
+    const char *wrong;
     uint64_t free = 0;
 
+    frame_drain();
+    wrong = host_reports != reports ? "a wrong free was reported that was none" : frame_check();
     for (unsigned zone = 0; zone < zones && wrong == NULL; zone++)
         wrong = compare_zone(zone);
     for (uint64_t frame = 0; frame < frames; frame++)
@@ -322,5 +372,8 @@ const char *model_end(void)
         if (count > 0)
             wrong = model_free(first, count);
     }
-    return wrong != NULL ? wrong : model_compare();
+    if (wrong == NULL)
+        wrong = model_compare();
+    frame_set_caching(true);
+    return wrong;
 }

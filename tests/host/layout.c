@@ -35,6 +35,12 @@ void layout_ram(unsigned node, uint64_t start, uint64_t end)
     must(memmap_claim(&layout_map, start, end - start, MEM_USABLE, SOURCE_TOPO, 0, true));
 }
 
+void layout_cpus(unsigned cpus)
+{
+    for (unsigned cpu = 0; cpu < cpus; cpu++)
+        must(topo_add_cpu(&layout_topo, cpu, 0, (uint16_t)(cpu % layout_topo.node_count), true));
+}
+
 void layout_part(uint64_t start, uint64_t end, mem_type_t type)
 {
     must(memmap_claim(&layout_map, start, end - start, type, SOURCE_TOPO, 0, true));

@@ -19,6 +19,9 @@ void layout_begin(unsigned nodes);
 void layout_ram(unsigned node, uint64_t start, uint64_t end);
 void layout_part(uint64_t start, uint64_t end, mem_type_t type);
 
+/* CPUs 0, 1, … on the nodes in turn; without, there is one on node 0. */
+void layout_cpus(unsigned cpus);
+
 /* Settles map and topology, then starts the allocator on it. */
 status_t layout_settle(void);
 status_t layout_start(const struct zone_limits *limits);

@@ -57,6 +57,7 @@ static void start_machine(uint64_t memory)
     size = max_u64(align_up(memory / nodes, MIB(2)), MIB(2));
     frames = size / FRAME_SIZE * nodes;
     layout_begin(nodes);
+    layout_cpus(trace.cpus);
     for (unsigned node = 0; node < nodes; node++)
         layout_ram(node, BASE_FRAME * FRAME_SIZE + node * size, BASE_FRAME * FRAME_SIZE + (node + 1) * size);
     if (layout_start(&limits) != OK)
@@ -88,7 +89,8 @@ static void replay_alloc(const struct trace_event *event)
     struct frame_request request = {.count = event->count,
                                     .align = event->aligned ? event->count : 0,
                                     .node = event->node,
-                                    .zone = ZONE_NORMAL};
+                                    .zone = ZONE_NORMAL,
+                                    .flags = event->movable ? FRAME_MOVABLE : 0};
     struct held *run = &held[event->run];
     pfn_t first;
     status_t status = frame_alloc(&request, &first);
@@ -205,6 +207,9 @@ static uint64_t claim_blocks(void)
         if (held[run].first != NOT_SERVED)
             give_back(AT_THE_END, run, held[run].first, held[run].first + held[run].count);
     }
+    frame_drain();
+    if (host_reports != 0)
+        wrong(AT_THE_END, "a wrong free was reported that was none");
     if (frame_free_count() != frames)
         wrong(AT_THE_END, "not all frames are free after all were freed");
     if (frame_check() != NULL)

@@ -6,10 +6,12 @@
 #include <string.h>
 
 #include "frame_model.h"
+#include "host.h"
 #include "layout.h"
 #include "quire_test.h"
 
 #define ROUNDS 30000u
+#define CPUS 3u
 
 static const char *what; /* went wrong */
 
@@ -20,6 +22,7 @@ static status_t start_machine(void)
         .dma_end = MIB(5) + 0x2000, .dma32_end = MIB(17) + 0x5000, .direct_end = MIB(30) - 0x9000};
 
     layout_begin(2);
+    layout_cpus(CPUS);
     layout_ram(0, 0x1000, MIB(9) + 0x17000);
     layout_ram(1, MIB(9) + 0x17000, MIB(20));
     layout_ram(0, MIB(20), MIB(28) + 0x800);
@@ -36,10 +39,11 @@ static struct frame_request random_request(uint64_t *seed)
     uint64_t pick = test_random(seed);
     struct frame_request request = {.count = 1 + pick / 8 % most[pick % 8]};
 
-    request.node = pick >> 60 & 1;
+    request.node = pick >> 60 & 1 ? FRAME_NODE_ANY : pick >> 61 & 1;
     request.zone = (zone_kind_t)((pick >> 52) % ZONE_KINDS);
     pick = test_random(seed);
-    request.flags = (pick % 8 == 0 ? FRAME_THIS_NODE : 0u) | (pick / 8 % 8 == 0 ? FRAME_THIS_ZONE : 0u);
+    request.flags = (pick % 8 == 0 ? FRAME_THIS_NODE : 0u) | (pick / 8 % 8 == 0 ? FRAME_THIS_ZONE : 0u) |
+                    (pick >> 44 & 1 ? FRAME_MOVABLE : 0u);
     if (pick / 64 % 4 == 0)
         request.align = UINT64_C(1) << (pick / 256 % 13);
     if (pick >> 40 & 1) {
@@ -69,27 +73,42 @@ static const char *random_free(uint64_t *seed)
     return model_free(first, used > 0 ? used : count);
 }
 
-TEST(layout, differential)
+static const char *run_random(bool caches)
 {
+    const char *wrong = model_begin(caches);
     struct model_run taken;
     uint64_t seed = 271828;
 
-    CHECK_EQ(start_machine(), OK);
-    CHECK(frame_zone_count() >= 6);
-    what = model_begin();
-    for (unsigned i = 0; i < ROUNDS && what == NULL; i++) {
+    for (unsigned i = 0; i < ROUNDS && wrong == NULL; i++) {
         struct frame_request request = random_request(&seed);
 
+        host_set_cpu((unsigned)(test_random(&seed) % CPUS));
         /* Fuller and emptier by turns. */
         if (test_random(&seed) % 8 < (i / 1000 % 2 == 0 ? 5 : 1))
-            what = model_alloc(&request, &taken);
+            wrong = model_alloc(&request, &taken);
         else
-            what = random_free(&seed);
-        if (i % 500 == 0 && what == NULL)
-            what = model_compare();
+            wrong = random_free(&seed);
+        if (i % 500 == 0 && wrong == NULL)
+            wrong = model_compare();
     }
-    if (what == NULL)
-        what = model_end();
+    host_set_cpu(0);
+    return wrong != NULL ? wrong : model_end();
+}
+
+TEST(layout, differential)
+{
+    CHECK_EQ(start_machine(), OK);
+    CHECK(frame_zone_count() >= 6);
+    what = run_random(false);
+    layout_end();
+    if (what != NULL)
+        test_fail(test_result_, __FILE__, __LINE__, "%s", what);
+}
+
+TEST(layout, differential_with_caches)
+{
+    CHECK_EQ(start_machine(), OK);
+    what = run_random(true);
     layout_end();
     if (what != NULL)
         test_fail(test_result_, __FILE__, __LINE__, "%s", what);

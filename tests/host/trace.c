@@ -149,6 +149,7 @@ static bool read_alloc(struct reader *reader, bool by_order, const uint64_t fiel
     return add_event(reader, (struct trace_event){.run = known->run,
                                                   .count = known->count,
                                                   .aligned = by_order,
+                                                  .movable = field[4] == 1,
                                                   .node = (uint16_t)field[3],
                                                   .cpu = (uint16_t)field[5]});
 }

@@ -18,6 +18,7 @@ struct trace_event {
     uint32_t count;  /* frames; TRACE_FREE: 0 means all that is left of the run */
     uint16_t node, cpu;
     uint8_t kind; /* enum trace_kind */
+    bool movable; /* TRACE_ALLOC: type 1 */
     bool aligned; /* TRACE_ALLOC: the first frame is a multiple of count, a power of two */
 };
 

@@ -124,11 +124,18 @@ def typed(isa):
                expect=(r"quire> help$", r"quire> nodes$", r"^ok \d+ base\."))
 
 
+def benchmarks(isa):
+    """The command itself checks that it gave everything back, of every node."""
+    yield Boot("benchmarks on nodes", Machine(isa, cpus=2, nodes=2, mem=64 * MIB, extra=("-icount", "shift=0,sleep=off")),
+               "bench", expect=(r"^order0_pair \d+$", r"^fail_order9 \d+$", r"^alloc_large_max \d+$"),
+               refuse=("^bench:",))
+
+
 def variants(isa):
     for variant in ("release", "clang"):
         yield Boot(f"{variant} build", Machine(isa, mem=2 * GIB, nodes=2), variant=variant)
 
 
 def boots(isa):
-    for group in (sizes, nodes, data, paging, models, trees, typed, variants):
+    for group in (sizes, nodes, data, paging, models, trees, typed, benchmarks, variants):
         yield from group(isa)

@@ -23,4 +23,7 @@ void host_set_cpu(unsigned cpu);
 /* Called for every port_tlb_flush; NULL: nobody. */
 extern void (*host_tlb_observer)(vaddr_t start, uint64_t size);
 
+/* Called instead of filling a frame with zeroes; NULL: the frame lies in the arena. */
+extern void (*host_zero_observer)(pfn_t frame);
+
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * mm/port.h for benchmarks: a thread plays the CPU that it says it is, interrupts are free of charge, and frames
- * are numbers only, so nothing is mapped.
+ * mm/port.h for benchmarks: a thread plays the CPU that it says it is, interrupts are free of charge, and
+ * frames are numbers only, so nothing is mapped.
  */
 #ifndef PORT_IMPL_H
 #define PORT_IMPL_H
@@ -12,7 +12,8 @@ extern _Thread_local unsigned bench_cpu;
 
 static inline void *port_phys_to_virt(paddr_t address)
 {
-    port_panic("physical address %#llx: there is no memory behind frames here", (unsigned long long)address.v);
+    port_panic("physical address %#llx: there is no memory behind frames here",
+               (unsigned long long)address.v);
 }
 
 static inline paddr_t port_virt_to_phys(const void *pointer)

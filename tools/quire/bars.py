@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: MIT
 """Figures of several rounds, rows that compare them with bars, verdicts.
 
-A source names a figure: (cell, allocator, metric); a cell is what one run of the program measures. An Expr is a product of
-sources over a product of sources. It is worked out within each round, so that what disturbs a whole round
-cancels out, and its value is the median over the rounds that have all of its figures."""
+A source names a figure: (cell, allocator, metric); a cell is what one run of the program measures. An Expr is a
+product of sources over a product of sources. It is worked out within each round, so that what disturbs a whole round
+cancels out, and its value is the median over the undisturbed rounds; if there are none, over all."""
+import math
 import statistics
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -23,6 +24,12 @@ class Source(NamedTuple):
 
 
 @dataclass(frozen=True)
+class Round:
+    figures: dict                   # Source: value
+    disturbed: frozenset = frozenset()   # sources whose figure is only an indication
+
+
+@dataclass(frozen=True)
 class Expr:
     top: tuple
     bottom: tuple = ()
@@ -35,21 +42,18 @@ class Expr:
         return Expr(self.top + other.bottom, self.bottom + other.top)
 
     def of_round(self, figures):
-        """The value in one round, or None."""
-        value = 1.0
-        for source in self.sources:
-            if source not in figures:
-                return None
-        for source in self.top:
-            value *= figures[source]
-        for source in self.bottom:
-            if figures[source] == 0:
-                return None
-            value /= figures[source]
-        return value
+        """The value in one round, or None if a figure is missing."""
+        if any(source not in figures for source in self.sources) or any(figures[source] == 0 for source in self.bottom):
+            return None
+        return math.prod(figures[s] for s in self.top) / math.prod(figures[s] for s in self.bottom)
+
+    def undisturbed(self, rounds):
+        return [r for r in rounds
+                if not r.disturbed.intersection(self.sources) and self.of_round(r.figures) is not None]
 
     def median(self, rounds):
-        values = [value for figures in rounds if (value := self.of_round(figures)) is not None]
+        values = [self.of_round(r.figures) for r in self.undisturbed(rounds) or rounds]
+        values = [value for value in values if value is not None]
         return statistics.median(values) if values else None
 
 
@@ -76,9 +80,12 @@ class Row:
     bar: Bar | None = None          # None: for information
 
     @property
+    def exprs(self):
+        return [*self.columns.values()] + ([self.ratio] if self.ratio else [])
+
+    @property
     def sources(self):
-        exprs = [*self.columns.values()] + ([self.ratio] if self.ratio else [])
-        return [source for expr in exprs for source in expr.sources]
+        return [source for expr in self.exprs for source in expr.sources]
 
 
 @dataclass
@@ -86,7 +93,7 @@ class Outcome:
     row: Row
     values: dict                    # allocator: value or None
     ratio: float | None
-    disturbed: bool
+    disturbed: bool                 # in all rounds: an indication only
     verdict: str = field(init=False)
 
     def __post_init__(self):
@@ -100,11 +107,10 @@ class Outcome:
                 "at_least": row.bar and row.bar.at_least, "disturbed": self.disturbed, "verdict": self.verdict or None}
 
 
-def judge(row, rounds, disturbed):
-    """disturbed: per round, the sources whose figure is only an indication."""
-    often = [sum(source in marks for marks in disturbed) * 2 > len(rounds) for source in row.sources]
-    return Outcome(row, {name: expr.median(rounds) for name, expr in row.columns.items()},
-                   row.ratio.median(rounds) if row.ratio else None, any(often))
+def judge(row, rounds):
+    values = {name: expr.median(rounds) for name, expr in row.columns.items()}
+    disturbed = any(expr.median(rounds) is not None and not expr.undisturbed(rounds) for expr in row.exprs)
+    return Outcome(row, values, row.ratio.median(rounds) if row.ratio else None, disturbed)
 
 
 def tally(outcomes):
@@ -121,10 +127,10 @@ def number(value):
 
 
 def table(header, rows):
-    """Lines; the first column is left aligned, numbers (given as such) are right aligned, other text is left aligned."""
+    """Lines. Columns with numbers (given as such) are right aligned, all others left aligned."""
     cells = [[number(cell) if isinstance(cell, (int, float)) and not isinstance(cell, bool) else cell or ""
               for cell in row] for row in rows]
     right = [any(isinstance(row[i], (int, float)) for row in rows) for i in range(len(header))]
     width = [max(len(line[i]) for line in [header, *cells]) for i in range(len(header))]
-    return ["  ".join(f"{text:>{width[i]}}" if right[i] else f"{text:{width[i]}}" for i, text in enumerate(line)).rstrip()
+    return ["  ".join(f"{text:{'>' if right[i] else '<'}{width[i]}}" for i, text in enumerate(line)).rstrip()
             for line in [header, *cells]]

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * Lower bounds. `null` allocates nothing: what it costs is the harness. `pcpstack` is the least that any per-CPU
- * cache does: an array used as a stack per CPU, filled from and spilled to a locked one in batches. It knows order
- * 0 only, merges nothing and checks nothing.
+ * Lower bounds. `null` allocates nothing: what it costs is the harness. `pcpstack` is the least that any
+ * per-CPU cache does: an array used as a stack per CPU, filled from and spilled to a locked one in batches.
+ * It knows order 0 only, merges nothing and checks nothing.
  */
 #include <string.h>
 
@@ -41,13 +41,17 @@ static void null_free(unsigned cpu, uint64_t frame, unsigned order)
     __asm__ volatile("" ::"r"(cpu));
 }
 
-const struct fa fa_null = {
-    .name = "null", .max_order = 10, .flags = FA_BASELINE, .init = null_init, .alloc = null_alloc, .free = null_free};
+const struct fa fa_null = {.name = "null",
+                           .max_order = 10,
+                           .flags = FA_BASELINE,
+                           .init = null_init,
+                           .alloc = null_alloc,
+                           .free = null_free};
 
 /* ---- pcpstack ------------------------------------------------------------------------------------------ */
 
 #define CAPACITY 1000
-#define BATCH    64
+#define BATCH 64
 
 struct stack {
     uint32_t count;

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT
  *
- * How many 2 MiB blocks remain whole, as a percentage of all. Two figures each time: `whole`, the blocks in which
- * this program holds no frame, and `claimed`, those that can really be allocated as order 9 (they are, and are
- * freed again): the one that counts.
+ * How many 2 MiB blocks remain whole, as a percentage of all. Two figures each time: `whole`, the blocks in
+ * which this program holds no frame, and `claimed`, those that can really be allocated as order 9 (they
+ * are, and are freed again): the one that counts.
  *
  *   frag   memory is filled by order 0 and half of it, chosen at random, freed.
- *          churn: 100 rounds, each frees a tenth of what is held, one random frame at a time, and allocates one for each.
+ *          churn: 100 rounds, each frees a tenth of what is held, one random frame at a time, and allocates
+ *          one for each.
  *          waves: four times grow to 80 % and free random frames down to 20 %.
  *          freed: all is freed, and no cache emptied by hand.
  *   mix    orders 0–4, 6 and 9 up to 70 %, then exchanged at random: ns_op, and the blocks left.
@@ -16,8 +17,8 @@
 #include "workloads.h"
 
 #define CHURN_ROUNDS 100
-#define WAVES        4
-#define MIXES        UINT64_C(500000)
+#define WAVES 4
+#define MIXES UINT64_C(500000)
 
 /* ---- Counting blocks ----------------------------------------------------------------------------------- */
 

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * The undisturbed clock. A timed loop says after each operation that it is done (clock_tick); so many make a step,
- * after which the thread tells the others how far it is, and 16 steps make a stretch. A stretch counts as undisturbed
- * if its thread had the CPU for 95 % of the time at least, and if every other thread did a third as much meanwhile:
- * neither other work on the machine nor an idle partner then changes the figure. Time is the thread's CPU time.
+ * The undisturbed clock. A timed loop says after each operation that it is done (clock_tick); so many make
+ * a step, after which the thread tells the others how far it is, and 16 steps make a stretch. A stretch
+ * counts as undisturbed if its thread had the CPU for 95 % of the time at least, and if every other thread
+ * did a third as much meanwhile: neither other work on the machine nor an idle partner then changes the
+ * figure. Time is the thread's CPU time.
  *
  * A measurement ends by itself after TIME_MAX.
  */
@@ -19,7 +20,7 @@
 #define CALLGRIND_ZERO_STATS
 #endif
 
-#define STEPS    16
+#define STEPS 16
 #define TIME_MAX UINT64_C(700000000)
 
 /* How many operations each thread has done; each on lines of its own. */

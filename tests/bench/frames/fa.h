@@ -2,9 +2,9 @@
  *
  * The vtable behind which a frame allocator is measured.
  *
- * A frame is an index in [0, nframes) that the driver never dereferences, so an allocator whose metadata lies
- * elsewhere needs no memory behind its frames. `cpu` is the calling thread's number, 0 … ncpu-1; at any time at
- * most one thread uses each, like a CPU with preemption off.
+ * A frame is an index in [0, nframes) that the driver never dereferences, so an allocator whose metadata
+ * lies elsewhere needs no memory behind its frames. `cpu` is the calling thread's number, 0 … ncpu-1; at
+ * any time at most one thread uses each, like a CPU with preemption off.
  *
  * An allocator is one `const struct fa fa_NAME` in one file, and an entry in table.h.
  */
@@ -35,11 +35,11 @@ struct fa {
     const char *name;
     unsigned max_order;
     unsigned flags;
-    int (*init)(uint64_t nframes, unsigned ncpu);                  /* 0: ready, all frames free. May be repeated */
-    uint64_t (*alloc)(unsigned cpu, unsigned order);               /* aligned to its order; FA_NONE: no memory */
-    void (*free)(unsigned cpu, uint64_t frame, unsigned order);    /* what alloc returned, whole */
-    void (*drain)(void);                                           /* empties all caches; NULL: has none */
-    void (*stats)(struct fa_stats *stats);                         /* may be NULL */
+    int (*init)(uint64_t nframes, unsigned ncpu);    /* 0: ready, all frames free. May be repeated */
+    uint64_t (*alloc)(unsigned cpu, unsigned order); /* aligned to its order; FA_NONE: no memory */
+    void (*free)(unsigned cpu, uint64_t frame, unsigned order); /* what alloc returned, whole */
+    void (*drain)(void);                                        /* empties all caches; NULL: has none */
+    void (*stats)(struct fa_stats *stats);                      /* may be NULL */
 };
 
 /* Zeroed memory that is there already, so that no page fault is timed; NULL: there is none. */
@@ -67,7 +67,8 @@ static inline void fa_lock_acq(fa_lock *lock)
 
 static inline int fa_lock_try(fa_lock *lock)
 {
-    return !__atomic_load_n(&lock->v, __ATOMIC_RELAXED) && !__atomic_exchange_n(&lock->v, 1, __ATOMIC_ACQUIRE);
+    return !__atomic_load_n(&lock->v, __ATOMIC_RELAXED) &&
+           !__atomic_exchange_n(&lock->v, 1, __ATOMIC_ACQUIRE);
 }
 
 static inline void fa_lock_rel(fa_lock *lock)

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
- * What all workloads share: the settings of the run, threads that play CPUs, the clock, random numbers, and how
- * figures get out.
+ * What all workloads share: the settings of the run, threads that play CPUs, the clock, random numbers, and
+ * how figures get out.
  *
- * A workload is a function that readies the allocator (fresh), runs bodies on all threads at once (parallel) and
- * prints figures (emit). A process measures one workload on one allocator, so nothing is left over from another.
+ * A workload is a function that readies the allocator (fresh), runs bodies on all threads at once
+ * (parallel) and prints figures (emit). A process measures one workload on one allocator, so nothing is
+ * left over from another.
  */
 #ifndef HARNESS_H
 #define HARNESS_H
@@ -15,7 +16,7 @@
 #include "fa.h"
 
 #define MAX_THREADS 8
-#define HUGE_ORDER  9
+#define HUGE_ORDER 9
 #define HUGE_FRAMES (UINT64_C(1) << HUGE_ORDER)
 
 /* ---- Settings, fixed while a workload runs ------------------------------------------------------------- */
@@ -65,8 +66,8 @@ struct stopwatch {
 
 struct worker;
 
-/* Starts the clock. `every`: a power of two; so many operations make a step and 16 steps a stretch. Under callgrind
- * counting starts. */
+/* Starts the clock. `every`: a power of two; so many operations make a step and 16 steps a stretch. Under
+ * callgrind counting starts. */
 void clock_begin(struct worker *worker, uint64_t every);
 
 /* Stops it; `ops` operations were done in all. */
@@ -81,8 +82,8 @@ void clock_warm(void);
 uint64_t clock_wall(void);
 
 /* Prints the mean time of one operation over all workers: of the undisturbed ones if they are 2 % at least,
- * otherwise of all, with a second line `METRIC_DIRTY` that says which part was undisturbed. Under callgrind prints
- * the number of operations instead, as `ops`. */
+ * otherwise of all, with a second line `METRIC_DIRTY` that says which part was undisturbed. Under callgrind
+ * prints the number of operations instead, as `ops`. */
 void figure_emit(const char *metric, const struct figure *figure);
 
 /* ---- Time of single calls (latency.c) ------------------------------------------------------------------ */
@@ -112,8 +113,8 @@ struct worker {
 
 extern struct worker worker_of[MAX_THREADS];
 
-/* Runs body on run.threads threads, each on a host CPU of its own as far as there are enough. frame, held, capacity
- * and random are kept from one call to the next. */
+/* Runs body on run.threads threads, each on a host CPU of its own as far as there are enough. frame, held,
+ * capacity and random are kept from one call to the next. */
 void parallel(void (*body)(struct worker *worker));
 
 /* Waits until all threads are here. */

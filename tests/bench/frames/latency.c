@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: MIT
  *
- * The time of single calls, by the CPU's time stamp counter; what reading the counter costs is subtracted. Blocks
- * are taken up to a share of memory; then a random one is freed, or one more allocated, whichever brings usage
- * nearer to that share.
+ * The time of single calls, by the CPU's time stamp counter; what reading the counter costs is subtracted.
+ * Blocks are taken up to a share of memory; then a random one is freed, or one more allocated, whichever
+ * brings usage nearer to that share.
  *   lat        order 0, 90 % of memory
  *   latfull    order 0, all but 0.1 %
  *   latsmall   orders 0–8, 70 %
  *   lathuge    orders 9 and 10, 70 %
- * Figures: alloc and free, p50 p99 p999 and max, in ns. The percentiles have 16 steps per power of two. The maximum is
- * the smallest of those of 20 segments: a preemption disturbs one or two, a cost of the allocator's returns in each.
+ * Figures: alloc and free, p50 p99 p999 and max, in ns. The percentiles have 16 steps per power of two. The
+ * maximum is the smallest of those of 20 segments: a preemption disturbs one or two, a cost of the
+ * allocator's returns in each.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -17,9 +18,9 @@
 #include "harness.h"
 #include "workloads.h"
 
-#define CALLS    UINT64_C(2000000)
+#define CALLS UINT64_C(2000000)
 #define SEGMENTS 20
-#define BUCKETS  1024
+#define BUCKETS 1024
 #define MAX_FULL 0.999
 
 enum call { ALLOC, FREE, CALL_KINDS };
@@ -29,7 +30,7 @@ static const char *const call_name[CALL_KINDS] = {"alloc", "free"};
 /* ---- The counter --------------------------------------------------------------------------------------- */
 
 #define CALIBRATION_NS UINT64_C(20000000)
-#define FLOOR_SAMPLES  1001
+#define FLOOR_SAMPLES 1001
 
 static double ns_per_tick;
 static uint64_t floor_ticks;

@@ -1,17 +1,20 @@
 /* SPDX-License-Identifier: MIT
  *
- * frames-bench: measures frame allocators (fa.h) on workloads, each pair in a process of its own. `quire bench frames`
- * runs it and judges; by hand:
+ * frames-bench: measures frame allocators (fa.h) on workloads, each pair in a process of its own. `quire
+ * bench frames` runs it and judges; by hand:
  *
  *   frames-bench -w WORKLOAD,… [-a ALLOCATOR,…] [-t THREADS,…] [-m GIB] [-q] [-I]
  *
- * -q times fewer operations. -I is for a run under callgrind: no processes, few operations, and only those counted.
- * Output: lines `allocator,workload,threads,GiB,metric,value`; all times are ns. What an allocator cannot do, or
- * what means nothing for it, is left out silently. A pair that fails has a line `FAILED` with its wait status.
+ * -q times fewer operations. -I is for a run under callgrind: no processes, few operations, and only those
+ * counted. Output: lines `allocator,workload,threads,GiB,metric,value`; all times are ns. What an allocator
+ * cannot do, or what means nothing for it, is left out silently. A pair that fails has a line `FAILED` with
+ * its wait status.
  */
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -19,9 +22,9 @@
 #include "table.h"
 #include "workloads.h"
 
-#define TIME_OUT       120 /* seconds for one process */
+#define TIME_OUT 120 /* seconds for one process */
 #define FRAMES_PER_GIB 262144
-#define LIST_MAX       512
+#define LIST_MAX 512
 
 #define DECLARE(name) extern const struct fa fa_##name;
 FA_TABLE(DECLARE)
@@ -32,10 +35,10 @@ static const struct fa *const allocators[] = {FA_TABLE(REFER)};
 /* What an allocator must be for a workload to mean something. */
 enum needs {
     ANY = 0,
-    ALLOCATES = 1,     /* not `null` */
-    HUGE = 2,          /* order 9 */
-    ALL_ORDERS = 4,    /* those between, too */
-    REAL = 8,          /* no baseline */
+    ALLOCATES = 1,  /* not `null` */
+    HUGE = 2,       /* order 9 */
+    ALL_ORDERS = 4, /* those between, too */
+    REAL = 8,       /* no baseline */
     TWO_THREADS = 16,
     ONE_THREAD = 32,
 };
@@ -98,6 +101,7 @@ static void measure(const struct workload *workload, const struct fa *allocator)
     if (child < 0)
         die("no process");
     if (child == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
         alarm(TIME_OUT);
         workload->function();
         fflush(stdout);
@@ -184,7 +188,8 @@ static void measure_all(const char *names, const char *subjects, const char *thr
                 usage();
             run.cpus = run.threads > 2 ? run.threads : 2;
             for (unsigned i = 0; i < COUNT(allocators); i++) {
-                if ((subjects == NULL || listed(subjects, allocators[i]->name)) && suits(&workloads[w], allocators[i]))
+                if ((subjects == NULL || listed(subjects, allocators[i]->name)) &&
+                    suits(&workloads[w], allocators[i]))
                     measure(&workloads[w], allocators[i]);
             }
             at = end + (*end == ',');

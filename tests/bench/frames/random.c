@@ -2,7 +2,8 @@
  *
  * Frames of a nearly full memory, in no order.
  *   random      at 90 %: free a random one, allocate one: ns_pair
- *   randbatch   at 90 %: free 8192 random ones, allocate as many, so that no stack of freed frames serves: ns_pair
+ *   randbatch   at 90 %: free 8192 random ones, allocate as many, so that no stack of freed frames serves:
+ *               ns_pair
  *   nearfull    as random, with 0.1 % of memory free
  *   xfree       thread 0 allocates, thread 1 frees what it gets through a ring: ns_frame
  */
@@ -12,11 +13,13 @@
 #include "harness.h"
 #include "workloads.h"
 
-#define PAIRS      UINT64_C(1000000)
+#define PAIRS UINT64_C(1000000)
 #define FULL_PAIRS UINT64_C(500000)
-#define BATCH      UINT64_C(8192)
-#define WARM_PAIRS UINT64_C(400000) /* under callgrind, not counted: until the first allocations' traces are gone */
-#define WARM_CACHE UINT64_C(20000)  /* of these, so many with caches simulated */
+#define BATCH UINT64_C(8192)
+
+/* Under callgrind, pairs that are not counted: until memory has aged; and of these, with caches simulated. */
+#define WARM_PAIRS UINT64_C(400000)
+#define WARM_CACHE UINT64_C(20000)
 
 static double share; /* of memory that is taken; 1: all but 0.1 % */
 static uint64_t pairs;
@@ -46,7 +49,8 @@ static void take_share(struct worker *worker)
     if (share >= 1)
         hold_release(worker, run.frames / 1000 / run.threads);
     if (worker->held < want * 99 / 100)
-        die("only %llu frames of %llu could be had", (unsigned long long)worker->held, (unsigned long long)want);
+        die("only %llu frames of %llu could be had", (unsigned long long)worker->held,
+            (unsigned long long)want);
     if (run.count) {
         for (uint64_t i = 0; i < WARM_PAIRS - WARM_CACHE; i++)
             exchange_one(worker);
@@ -131,10 +135,10 @@ void work_random_near_full(void)
 
 /* ---- xfree --------------------------------------------------------------------------------------------- */
 
-#define RING      2048
-#define PUBLISHED 32   /* frames that change hands at a time */
-#define SAMPLE    8192 /* frames per sample of wall time */
-#define PASSED    UINT64_C(2000000)
+#define RING 2048
+#define PUBLISHED 32 /* frames that change hands at a time */
+#define SAMPLE 8192  /* frames per sample of wall time */
+#define PASSED UINT64_C(2000000)
 
 static struct {
     uint64_t frame[RING];
@@ -217,8 +221,8 @@ static int compare_doubles(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-/* Two threads. Wall time: what either costs, the other waits for. The lower quartile of the samples is the figure;
- * work that disturbs either thread is in the rest. */
+/* Two threads. Wall time: what either costs, the other waits for. The lower quartile of the samples is the
+ * figure; work that disturbs either thread is in the rest. */
 void work_cross_free(void)
 {
     if (run.threads != 2)

@@ -7,8 +7,8 @@
 #include "harness.h"
 #include "workloads.h"
 
-#define REPEATS     UINT64_C(4000000)
-#define WARM_PAIRS  1000
+#define REPEATS UINT64_C(4000000)
+#define WARM_PAIRS 1000
 #define BULK_PASSES 3
 
 static unsigned order;

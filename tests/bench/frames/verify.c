@@ -1,15 +1,17 @@
 /* SPDX-License-Identifier: MIT
  *
  * Whether what is measured is an allocator, and what it needs for itself.
- *   verify   random orders up to two thirds of memory; no frame is held twice, blocks are aligned and inside memory, and in
- *            the end everything is free again: overlaps, misaligned, leaked, wrong if any of them is not 0
- *   meta     metadata as a percentage of memory: meta_percent; what of it is the allocator's: meta_allocator_percent
+ *   verify   random orders up to two thirds of memory; no frame is held twice, blocks are aligned and
+ *            inside memory, and in the end everything is free again: overlaps, misaligned, leaked, wrong if
+ *            any of them is not 0
+ *   meta     metadata as a percentage of memory: meta_percent; what of it is the allocator's:
+ *            meta_allocator_percent
  */
 #include "harness.h"
 #include "quire.h"
 #include "workloads.h"
 
-#define STEPS     UINT64_C(1000000)
+#define STEPS UINT64_C(1000000)
 #define TOP_ORDER 10u
 
 static uint64_t *taken; /* a bit per frame */
@@ -21,7 +23,8 @@ static uint64_t mark(uint64_t frame, unsigned order, bool set)
     uint64_t end = frame + (UINT64_C(1) << order), wrong = 0;
 
     for (uint64_t word = frame / 64; word <= (end - 1) / 64; word++) {
-        uint64_t first = word * 64 > frame ? 0 : frame % 64, last = (word + 1) * 64 < end ? 63 : (end - 1) % 64;
+        uint64_t first = word * 64 > frame ? 0 : frame % 64,
+                 last = (word + 1) * 64 < end ? 63 : (end - 1) % 64;
         uint64_t bits = (UINT64_MAX >> (63 - last)) & (UINT64_MAX << first), before;
 
         before = set ? __atomic_fetch_or(&taken[word], bits, __ATOMIC_RELAXED)

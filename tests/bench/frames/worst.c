@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
  * States that make an allocator search. One thread.
- *   fail    random half of memory is free: order 9 and order 6 cannot be had; ns_order9, ns_order6 per refusal
- *   worst   the slowest single call, over memory that is empty, full, a checkerboard (every other frame is taken) and
- *           free in a random half, for several orders: STATE_oORDER_alloc and _free, and the largest of all of each.
- *           As everywhere, of each maximum the smallest of several rounds.
+ *   fail    random half of memory is free: order 9 and order 6 cannot be had; ns_order9, ns_order6 per
+ *           refusal
+ *   worst   the slowest single call, over memory that is empty, full, a checkerboard (every other frame is
+ *           taken) and free in a random half, for several orders: STATE_oORDER_alloc and _free, and the
+ *           largest of all of each. As everywhere, of each maximum the smallest of several rounds.
  */
 #include <string.h>
 
@@ -12,8 +13,8 @@
 #include "workloads.h"
 
 #define REFUSALS UINT64_C(200000)
-#define ROUNDS   5
-#define CALLS    100
+#define ROUNDS 5
+#define CALLS 100
 
 static void hold_all(struct worker *worker)
 {

@@ -9,12 +9,12 @@
 
 #include "fa.h"
 
-#define CHUNK  512u
+#define CHUNK 512u
 #define LEVELS 4
-#define NONE   UINT32_MAX
+#define NONE UINT32_MAX
 
-/* A bitmap with summaries: a bit of level n + 1 says that its word of level n is not zero. The highest level is
- * searched word by word: one per 2^24 bits. */
+/* A bitmap with summaries: a bit of level n + 1 says that its word of level n is not zero. The highest
+ * level is searched word by word: one per 2^24 bits. */
 struct tree {
     uint64_t *level[LEVELS];
     uint64_t top_words;

@@ -44,30 +44,46 @@ static int quire_init(uint64_t nframes, unsigned ncpu)
     return metadata != NULL && frame_init(&map, &topo, &limits, metadata, metadata_size) == OK ? 0 : -1;
 }
 
+/* Orders above 0 are apart, so that what they need on the stack costs a single frame nothing. */
+static __attribute__((noinline)) uint64_t alloc_order(unsigned order)
+{
+    const struct frame_request request = {.count = UINT64_C(1) << order,
+                                          .align = UINT64_C(1) << order,
+                                          .node = FRAME_NODE_ANY,
+                                          .zone = ZONE_NORMAL};
+    pfn_t first;
+
+    return frame_alloc(&request, &first) == OK ? first.v : FA_NONE;
+}
+
 static uint64_t quire_alloc(unsigned cpu, unsigned order)
 {
-    pfn_t first;
-    status_t status;
+    pfn_t frame;
 
     bench_cpu = cpu;
-    if (order == 0) {
-        status = frame_alloc_one(0, &first);
-    } else {
-        const struct frame_request request = {.count = UINT64_C(1) << order,
-                                              .align = UINT64_C(1) << order,
-                                              .node = FRAME_NODE_ANY,
-                                              .zone = ZONE_NORMAL};
+    if (order != 0)
+        return alloc_order(order);
+    return frame_alloc_one(0, &frame) == OK ? frame.v : FA_NONE;
+}
 
-        status = frame_alloc(&request, &first);
-    }
-    return status == OK ? first.v : FA_NONE;
+static __attribute__((noinline, noreturn)) void refused(void)
+{
+    port_panic("frame_free refused what it had handed out");
+}
+
+static __attribute__((noinline)) void free_order(uint64_t frame, unsigned order)
+{
+    if (frame_free(pfn(frame), UINT64_C(1) << order) != OK)
+        refused();
 }
 
 static void quire_free(unsigned cpu, uint64_t frame, unsigned order)
 {
     bench_cpu = cpu;
-    if (frame_free(pfn(frame), UINT64_C(1) << order) != OK)
-        port_panic("frame_free refused order %u at %#llx", order, (unsigned long long)frame);
+    if (order != 0)
+        free_order(frame, order);
+    else if (frame_free(pfn(frame), 1) != OK)
+        refused();
 }
 
 uint64_t fa_quire_allocator_bytes(void)

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
  * The time of single calls, by the CPU's time stamp counter; what reading the counter costs is subtracted.
- * Blocks are taken up to a share of memory; then a random one is freed, or one more allocated, whichever
- * brings usage nearer to that share.
- *   lat        order 0, 90 % of memory
+ * Blocks are taken up to a share of memory; then random ones are freed until usage is a burst below that
+ * share, others allocated until it is reached again, and so on.
+ *   lat        order 0, 90 % of memory, one at a time
+ *   latburst   the same, 256 at a time, so that caches are filled and spilled
  *   latfull    order 0, all but 0.1 %
  *   latsmall   orders 0–8, 70 %
  *   lathuge    orders 9 and 10, 70 %
@@ -22,6 +23,7 @@
 #define SEGMENTS 20
 #define BUCKETS 1024
 #define MAX_FULL 0.999
+#define BURST 256
 
 enum call { ALLOC, FREE, CALL_KINDS };
 
@@ -150,6 +152,7 @@ static void emit_record(enum call call)
 
 static double share;
 static unsigned least_order, most_order;
+static uint64_t burst; /* frames */
 
 static unsigned pick_order(struct worker *worker)
 {
@@ -190,7 +193,7 @@ static void time_calls(struct worker *worker)
 {
     struct record *record = record_of[worker->id];
     uint64_t want = (uint64_t)((double)run.frames * share) / run.threads, used = 0, n = scaled(CALLS);
-    bool enough = false;
+    bool freeing = true;
 
     hold_begin(worker, run.frames / run.threads + 16);
     while (used < want && hold_one(worker, &used, NULL))
@@ -201,11 +204,11 @@ static void time_calls(struct worker *worker)
     barrier();
     for (unsigned segment = 0; segment < SEGMENTS; segment++) {
         for (uint64_t i = 0; i < n / SEGMENTS; i++) {
-            if (worker->held > 0 && (enough || used >= want)) {
+            if (freeing && worker->held > 0) {
                 drop_one(worker, &used, &record[FREE]);
-                enough = false;
+                freeing = used + burst > want;
             } else {
-                enough = !hold_one(worker, &used, &record[ALLOC]);
+                freeing = !hold_one(worker, &used, &record[ALLOC]) || used >= want;
             }
         }
         segment_end(&record[ALLOC]);
@@ -214,9 +217,10 @@ static void time_calls(struct worker *worker)
     barrier();
 }
 
-static void run_latency(double of_share, unsigned least, unsigned most)
+static void run_latency(double of_share, unsigned least, unsigned most, uint64_t of_burst)
 {
     share = of_share;
+    burst = of_burst;
     least_order = least;
     most_order = most;
     fresh();
@@ -228,20 +232,25 @@ static void run_latency(double of_share, unsigned least, unsigned most)
 
 void work_latency(void)
 {
-    run_latency(0.9, 0, 0);
+    run_latency(0.9, 0, 0, 1);
+}
+
+void work_latency_burst(void)
+{
+    run_latency(0.9, 0, 0, BURST);
 }
 
 void work_latency_full(void)
 {
-    run_latency(MAX_FULL, 0, 0);
+    run_latency(MAX_FULL, 0, 0, 1);
 }
 
 void work_latency_small(void)
 {
-    run_latency(0.7, 0, HUGE_ORDER - 1);
+    run_latency(0.7, 0, HUGE_ORDER - 1, 1);
 }
 
 void work_latency_huge(void)
 {
-    run_latency(0.7, HUGE_ORDER, HUGE_ORDER + 1);
+    run_latency(0.7, HUGE_ORDER, HUGE_ORDER + 1, 1);
 }

@@ -61,6 +61,7 @@ static const struct workload {
     {"mix", work_mix, REAL | HUGE | ALL_ORDERS},
     {"frag", work_fragment, REAL | HUGE},
     {"lat", work_latency, ANY},
+    {"latburst", work_latency_burst, ANY},
     {"latfull", work_latency_full, ALLOCATES},
     {"latsmall", work_latency_small, REAL | HUGE | ALL_ORDERS},
     {"lathuge", work_latency_huge, REAL | HUGE | ALL_ORDERS},

@@ -19,6 +19,7 @@ void work_mix(void);
 void work_fragment(void);
 
 void work_latency(void);
+void work_latency_burst(void);
 void work_latency_full(void);
 void work_latency_small(void);
 void work_latency_huge(void);

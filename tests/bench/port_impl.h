@@ -41,9 +41,9 @@ static inline void port_cpu_relax(void)
     __builtin_ia32_pause();
 }
 
-static inline void port_page_zero(void *page)
+static inline void port_frame_zero(pfn_t frame)
 {
-    memset(page, 0, FRAME_SIZE);
+    port_panic("frame %#llx: there is no memory behind frames here", (unsigned long long)frame.v);
 }
 
 static inline void port_pte_sync(void) {}

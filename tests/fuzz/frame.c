@@ -2,7 +2,7 @@
  *
  * The frame allocator against the plain model (tests/host/frame_model.h). The bytes are, all little endian:
  *
- *   nodes and whether there are caches (1), zone borders (3 × 2), stretches of RAM (1), for each: node (1), gap (2), size (2);
+ *   nodes and whether there are caches (1), zone borders (4 × 2), stretches of RAM (1), for each: node (1), gap (2), size (2);
  *   parts held back or lost (1), for each: type (1), start (2), size (2);
  *   then steps until the bytes end: requests, right and wrong frees, late memory.
  *
@@ -75,7 +75,7 @@ static void add_ram(struct input *input, unsigned nodes)
 
 static void add_parts(struct input *input)
 {
-    static const mem_type_t types[] = {MEM_RESERVED, MEM_BOOT_RECLAIM, MEM_KERNEL, MEM_MMIO};
+    static const mem_type_t types[] = {MEM_RESERVED, MEM_BOOT_RECLAIM, MEM_SPECIFIC, MEM_MMIO};
 
     for (unsigned left = (unsigned)(take(input, 1) % PARTS_MAX); left > 0; left--) {
         mem_type_t type = types[take(input, 1) % ARRAY_LEN(types)];
@@ -88,11 +88,12 @@ static void add_parts(struct input *input)
 static void start_machine(struct input *input)
 {
     unsigned first = (unsigned)take(input, 1), nodes = 1 + (first & 127) % 3;
-    struct zone_limits limits = {.dma_end = take_address(input), .dma32_end = take_address(input)};
+    struct zone_limits limits = {0};
 
+    limits.dma_end = take_address(input);
+    limits.dma32_end = take_address(input);
     limits.direct_end = take_address(input);
-    if (limits.direct_end == 0)
-        limits.direct_end = UINT64_MAX;
+    limits.movable_start = take_address(input);
     layout_begin(nodes);
     layout_cpus(CPUS);
     add_ram(input, nodes);

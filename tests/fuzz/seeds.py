@@ -124,7 +124,7 @@ def seed_frame():
     def address(mib):
         return int(mib * 256) << 3
 
-    machine = struct.pack("<BHHH", 1, address(2) + 1, address(4) + 2, address(7))
+    machine = struct.pack("<BHHHH", 1, address(2) + 1, address(4) + 2, address(7), address(8))
     ram = ((0, 8, 12), (1, 1, 8), (0, 96, 9), (1, 0, 8))
     machine += struct.pack("<B", 3) + b"".join(struct.pack("<BHH", node, gap, address(mib)) for node, gap, mib in ram)
     machine += struct.pack("<B", 2) + struct.pack("<BHH", 1, address(3), address(8)) + struct.pack("<BHH", 0, address(1), 1)

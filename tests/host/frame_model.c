@@ -13,6 +13,7 @@
 #include "host.h"
 #include "layout.h"
 
+#define STRETCH 64 /* requests with caches as they are, then as many with caches drained */
 #define COUNT_MAX (UINT64_C(1) << (FRAME_ORDERS - 1))
 #define NO_ZONE UINT8_MAX
 
@@ -21,29 +22,29 @@ enum { ABSENT, HELD_BACK, FREE, USED };
 static uint8_t state[MODEL_FRAMES];
 static uint8_t zone_at[MODEL_FRAMES];
 static struct frame_zone_info zone_info[FRAME_MAX_ZONES];
-static uint64_t cached[FRAME_MAX_ZONES];
 static unsigned zones;
 static uint64_t frames; /* the machine has none from here on */
-static unsigned releases, reports;
+static unsigned releases, requests, reports;
 static bool caching;
 
 /* ---- The machine --------------------------------------------------------------------------------------- */
 
-/* A frame belongs to the lowest kind that it does not reach beyond. */
-static zone_kind_t kind_of(uint64_t frame)
+/* RAM belongs to the lowest kind that it does not reach beyond, memory for special purposes to Device. */
+static zone_kind_t kind_of(uint64_t frame, mem_type_t type)
 {
+    zone_kind_t kind = type == MEM_SPECIFIC ? ZONE_DEVICE : ZONE_DMA;
     uint64_t start, end;
 
-    for (zone_kind_t kind = ZONE_DMA; kind < ZONE_HIGHMEM; kind++) {
+    for (; kind < ZONE_MOVABLE; kind++) {
         zone_bounds(&layout_limits, kind, &start, &end);
         if ((frame + 1) * FRAME_SIZE <= end)
-            return kind;
+            break;
     }
-    return ZONE_HIGHMEM;
+    return kind;
 }
 
-/* Whether every byte of a frame is in usable regions. They do not overlap, so their shares add up. */
-static bool is_usable(uint64_t frame)
+/* Whether every byte of a frame is in regions of a type. They do not overlap, so their shares add up. */
+static bool consists_of(uint64_t frame, mem_type_t type)
 {
     uint64_t bytes = 0;
 
@@ -52,17 +53,33 @@ static bool is_usable(uint64_t frame)
         uint64_t start = max_u64(region->start.v, frame * FRAME_SIZE);
         uint64_t end = min_u64(region->end.v, (frame + 1) * FRAME_SIZE);
 
-        bytes += region->type == MEM_USABLE && start < end ? end - start : 0;
+        bytes += region->type == type && start < end ? end - start : 0;
     }
     return bytes == FRAME_SIZE;
 }
 
+static const char *check_free(uint64_t frame, unsigned zone)
+{
+    mem_type_t type = consists_of(frame, MEM_SPECIFIC) ? MEM_SPECIFIC : MEM_USABLE;
+    uint64_t end;
+
+    if (zone >= zones || !consists_of(frame, type))
+        return "a frame is free that is not usable";
+    return zone_info[zone].kind == kind_of(frame, type) &&
+                   zone_info[zone].node ==
+                       topo_piece(&layout_topo, frame * FRAME_SIZE, frame * FRAME_SIZE + 1, &end)
+               ? NULL
+               : "a frame is in the wrong zone";
+}
+
 const char *model_begin(bool caches)
 {
+    const char *wrong;
+
     caching = caches;
     frame_set_caching(caches);
     reports = host_reports;
-    releases = 0;
+    releases = requests = 0;
     zones = frame_zone_count();
     frames = 0;
     for (unsigned zone = 0; zone < zones; zone++) {
@@ -77,13 +94,11 @@ const char *model_begin(bool caches)
 
         zone_at[frame] = (uint8_t)zone;
         state[frame] = now == FRAME_FREE ? FREE : zone != NO_ZONE ? HELD_BACK : ABSENT;
-        if (now == FRAME_ALLOCATED || (now == FRAME_FREE) != is_usable(frame))
-            return "a frame is free that is not usable, or the other way round";
-        if (now != FRAME_FREE)
-            continue;
-        if (zone >= zones || zone_info[zone].kind != kind_of(frame) ||
-            zone_info[zone].node != topo_node_of(&layout_topo, paddr(frame * FRAME_SIZE)))
-            return "a frame is in the wrong zone";
+        if (now != FRAME_FREE && consists_of(frame, MEM_USABLE))
+            return "a usable frame is not free";
+        wrong = now == FRAME_FREE ? check_free(frame, zone) : NULL;
+        if (wrong != NULL)
+            return wrong;
     }
     return model_compare();
 }
@@ -140,19 +155,16 @@ static bool all_free(unsigned zone, uint64_t first, uint64_t count)
     return true;
 }
 
-/* How many runs for the request a zone has side by side; counts no further than `most`. */
-static uint64_t places_in(const struct frame_request *request, unsigned zone, uint64_t most)
+static bool zone_could(const struct frame_request *request, unsigned zone)
 {
-    uint64_t run = 0, places = 0; /* run: free frames before and with this one, of no place yet */
+    uint64_t run = 0; /* free frames before and with this one */
 
-    for (uint64_t frame = 0; frame < frames && places < most; frame++) {
+    for (uint64_t frame = 0; frame < frames; frame++) {
         run = state[frame] == FREE && zone_at[frame] == zone ? run + 1 : 0;
-        if (run >= request->count && may_start(request, frame + 1 - request->count)) {
-            places++;
-            run = 0;
-        }
+        if (run >= request->count && may_start(request, frame + 1 - request->count))
+            return true;
     }
-    return places;
+    return false;
 }
 
 static bool zone_suits(const struct frame_request *request, unsigned zone, uint16_t node)
@@ -167,48 +179,32 @@ static bool zone_suits(const struct frame_request *request, unsigned zone, uint1
 
 #define NOWHERE (-1)
 
-/* The zone that must serve a request, were it not for what caches hold: each frame there spoils one place at most.
- * `got` is the zone that did. A node's zones are numbered in rising order. */
-static int expected_zone(const struct frame_request *request, int got)
+/* The zone that must serve a request; `got` is the one that did. What caches keep from other CPUs may be why one was
+ * passed over, unless they were just drained. A node's zones are numbered in rising order. */
+static int expected_zone(const struct frame_request *request, int got, bool drained)
 {
     const struct topo *topo = frame_topo();
     uint16_t home = request->node == FRAME_NODE_ANY ? layout_topo.cpu[port_cpu()].node : request->node;
 
     for (uint32_t i = 0; i < ((request->flags & FRAME_THIS_NODE) != 0 ? 1 : topo->node_count); i++) {
         for (unsigned zone = zones; zone-- > 0;) {
-            if (!zone_suits(request, zone, topo->fallback[home][i]))
-                continue;
-            if (places_in(request, zone, 1) > 0 &&
-                ((int)zone == got || got == NOWHERE ||
-                 places_in(request, zone, cached[zone] + 1) > cached[zone]))
+            if (zone_suits(request, zone, topo->fallback[home][i]) && zone_could(request, zone) &&
+                (drained || (int)zone == got || got == NOWHERE))
                 return (int)zone;
         }
     }
     return NOWHERE;
 }
 
-/* What caches hold before a request is what may be in its way. */
-static void count_cached(void)
-{
-    for (unsigned zone = 0; zone < zones; zone++) {
-        struct frame_zone_stats stats;
-
-        cached[zone] = 0;
-        if (!caching)
-            continue;
-        frame_zone_stats(zone, &stats);
-        cached[zone] = stats.cached;
-    }
-}
-
-static const char *judge_alloc(const struct frame_request *request, status_t status, uint64_t first)
+static const char *judge_alloc(const struct frame_request *request, status_t status, uint64_t first,
+                               bool drained)
 {
     bool valid = zones == 0 || is_valid(request);
     int got = status == OK && first < frames ? zone_at[first] : NOWHERE, zone;
 
     if ((status == ERR_INVALID) == valid)
         return valid ? "a valid request was called invalid" : "an invalid request was not called invalid";
-    zone = valid ? expected_zone(request, got) : NOWHERE;
+    zone = valid ? expected_zone(request, got, drained) : NOWHERE;
     if (valid && status != (zone == NOWHERE ? ERR_NO_MEMORY : OK))
         return status == OK ? "served where nothing fits" : "refused though there is room";
     if (status != OK)
@@ -222,13 +218,15 @@ static const char *judge_alloc(const struct frame_request *request, status_t sta
 
 const char *model_alloc(const struct frame_request *request, struct model_run *taken)
 {
+    bool drained = !caching || requests++ / STRETCH % 2 == 1;
     pfn_t first = pfn(UINT64_MAX);
     const char *wrong;
     status_t status;
 
-    count_cached();
+    if (drained)
+        frame_drain();
     status = frame_alloc(request, &first);
-    wrong = judge_alloc(request, status, first.v);
+    wrong = judge_alloc(request, status, first.v, drained);
     *taken = (struct model_run){0, 0};
     if (wrong != NULL || status != OK)
         return wrong;

@@ -13,7 +13,7 @@
 
 /* Reads the machine that was just started, and checks it: every whole usable frame is free, in the zone of its node
  * and address. Without caches every judgement is exact. With them, wrong frees are left out (they are reported later,
- * or not noticed), and a zone may be passed over as far as frames in caches explain it. */
+ * or not noticed), and half of the time a zone may be passed over that has what is asked for. */
 const char *model_begin(bool caches);
 
 /* *taken: the first frame if the request was served; count says how many. */

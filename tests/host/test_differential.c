@@ -15,11 +15,14 @@
 
 static const char *what; /* went wrong */
 
-/* Two nodes that alternate, holes, and all three borders inside chunks: some 15 chunks in 7 zones. */
+/* Two nodes that alternate, holes, all four borders inside chunks, and device memory on both sides of one: some 15
+ * chunks in 9 zones. */
 static status_t start_machine(void)
 {
-    static const struct zone_limits limits = {
-        .dma_end = MIB(5) + 0x2000, .dma32_end = MIB(17) + 0x5000, .direct_end = MIB(30) - 0x9000};
+    static const struct zone_limits limits = {.dma_end = MIB(5) + 0x2000,
+                                              .dma32_end = MIB(17) + 0x5000,
+                                              .direct_end = MIB(30) - 0x9000,
+                                              .movable_start = MIB(32) - 0x3000};
 
     layout_begin(2);
     layout_cpus(CPUS);
@@ -29,6 +32,7 @@ static status_t start_machine(void)
     layout_ram(1, MIB(28) + 0x800, MIB(34));
     layout_part(0x9f000, MIB(1), MEM_RESERVED);
     layout_part(MIB(14), MIB(15), MEM_MMIO);
+    layout_part(MIB(16) + 0x1000, MIB(18), MEM_SPECIFIC);
     layout_part(MIB(24) + 0x3000, MIB(24) + 0x4000, MEM_BAD);
     return layout_start(&limits);
 }

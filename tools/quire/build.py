@@ -122,6 +122,13 @@ def fuzzers():
     return build("fuzz", arguments, [native])
 
 
+def bench(march):
+    """The benchmarks, optimised for a kind of CPU of this machine's architecture; returns where their programs are."""
+    packages.ensure(packages.BUILD)
+    return build(f"bench-{march}", ["--buildtype=release", f"-Dbench={march}"],
+                 targets=("tests/bench/frames-bench",)) / "tests/bench"
+
+
 def hosted_program(name):
     built = places.BUILD / "host" / name
     return built if built.exists() and not places.may_build() else hosted(name) / name

@@ -49,6 +49,7 @@ static struct exploration *report;
 static unsigned threads;
 static struct choice choice[EXPLORE_STEPS];
 static unsigned known;     /* choices to repeat */
+static bool gave_up;       /* on the stacks there are */
 static const char *replay; /* the schedule to repeat instead, or NULL */
 
 /* The execution. */
@@ -57,6 +58,7 @@ static unsigned cpu;     /* that runs, or in whose name setup and finish do */
 static unsigned step, used, preemptions;
 static bool live[EXPLORE_THREADS], waiting[EXPLORE_THREADS], struck[EXPLORE_THREADS];
 static unsigned masked[EXPLORE_THREADS];
+static unsigned reports;
 
 bool explore_masking = true;
 
@@ -118,16 +120,23 @@ static void on_death(void)
 
 /* ---- Failing ------------------------------------------------------------------------------------------- */
 
-static _Noreturn void give_up(const char *format, va_list args)
+/* Leaves the stack of whoever runs for good. */
+static _Noreturn void give_up(void)
 {
     static struct fiber abandoned;
 
+    interleaved = false;
+    gave_up = true;
+    fiber_switch(&abandoned, &outside);
+    abort();
+}
+
+static _Noreturn void fail(const char *format, va_list args)
+{
     report->failed = true;
     vsnprintf(report->why, sizeof(report->why), format, args);
     write_schedule(report->schedule, sizeof(report->schedule));
-    interleaved = false;
-    fiber_switch(&abandoned, &outside);
-    abort();
+    give_up();
 }
 
 void explore_fail(const char *format, ...)
@@ -135,7 +144,7 @@ void explore_fail(const char *format, ...)
     va_list args;
 
     va_start(args, format);
-    give_up(format, args);
+    fail(format, args);
 }
 
 void port_panic(const char *format, ...)
@@ -143,11 +152,29 @@ void port_panic(const char *format, ...)
     va_list args;
 
     va_start(args, format);
+    if (interleaved && scenario->misuse)
+        give_up();
     if (scenario != NULL)
-        give_up(format, args);
+        fail(format, args);
     vfprintf(stderr, format, args);
     fputc('\n', stderr);
     abort();
+}
+
+void port_report(const char *format, ...)
+{
+    va_list args;
+
+    va_start(args, format);
+    if (!scenario->misuse)
+        fail(format, args);
+    va_end(args);
+    reports++;
+}
+
+unsigned explore_reports(void)
+{
+    return reports;
 }
 
 /* ---- Choosing ------------------------------------------------------------------------------------------ */
@@ -346,7 +373,7 @@ static void run_execution(void)
 {
     struct options options = {0};
 
-    step = used = cpu = 0;
+    step = used = cpu = reports = 0;
     preemptions = report->preemptions;
     memset(masked, 0, sizeof(masked));
     scenario->setup();
@@ -369,13 +396,18 @@ static void run_execution(void)
 static void direct(void)
 {
     fiber_entered(&outside);
-    do {
+    for (;;) {
         run_execution();
-        report->executions++;
-        if (step > report->steps)
-            report->steps = step;
-    } while (replay == NULL && next_schedule());
-    fiber_switch(&director, &outside);
+        fiber_switch(&director, &outside);
+    }
+}
+
+/* All stacks anew: something was given up on them. */
+static void make_fibers(void)
+{
+    fiber_make(&director, stack[0], STACK_SIZE, direct);
+    for (unsigned i = 0; i < threads; i++)
+        fiber_make(&thread[i], stack[1 + i], STACK_SIZE, run_thread);
 }
 
 void explore(const struct scenario *scenario_, struct exploration *result)
@@ -388,14 +420,21 @@ void explore(const struct scenario *scenario_, struct exploration *result)
     scenario = scenario_;
     report = result;
     known = threads = 0;
+    gave_up = true;
     while (threads < EXPLORE_THREADS && scenario->body[threads] != NULL)
         threads++;
     if (__sanitizer_set_death_callback != NULL)
         __sanitizer_set_death_callback(on_death);
-    fiber_make(&director, stack[0], STACK_SIZE, direct);
-    for (unsigned i = 0; i < threads; i++)
-        fiber_make(&thread[i], stack[1 + i], STACK_SIZE, run_thread);
-    fiber_switch(&outside, &director);
+    do {
+        if (gave_up)
+            make_fibers();
+        gave_up = false;
+        fiber_switch(&outside, &director);
+        if (result->failed)
+            break;
+        result->executions++;
+        result->steps = step > result->steps ? step : result->steps;
+    } while (replay == NULL && next_schedule());
     scenario = NULL;
 }
 

@@ -27,6 +27,7 @@ struct scenario {
     void (*body[EXPLORE_THREADS])(void); /* thread i plays CPU i; NULL from the first that is missing */
     void (*interrupt)(void); /* NULL: none. May strike each CPU once while it has not masked them */
     void (*finish)(void);    /* when all bodies have ended: is all as it must be? */
+    bool misuse;             /* port_panic() is a right end of an execution, and port_report() no failure */
 };
 
 struct exploration {
@@ -51,6 +52,12 @@ _Noreturn void explore_fail(const char *format, ...) PRINTF(1, 2);
 
 /* Within setup and finish: the CPU to be from now on. */
 void explore_be_cpu(unsigned cpu);
+
+/* mm/port.h does not have this yet. */
+void port_report(const char *format, ...) PRINTF(1, 2);
+
+/* Reports so far in an execution of a scenario that is misuse. */
+unsigned explore_reports(void);
 
 /* Whether masking keeps interrupts away, as it should. False is for the test that plants this bug. */
 extern bool explore_masking;

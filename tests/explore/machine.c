@@ -191,6 +191,8 @@ void machine_finish(void)
         if (run[i].count != 0)
             run_give(&run[i]);
     }
+    if (frame_drain != NULL)
+        frame_drain();
     check(chunks * CHUNK_FRAMES);
     frame_zone_stats(0, &stats);
     EXPLORE_CHECK(stats.whole_chunks == chunks);

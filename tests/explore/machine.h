@@ -13,6 +13,11 @@
 
 #define MACHINE_CHUNKS 4
 
+/* mm/frame does not have these yet. */
+void frame_drain(void) __attribute__((weak));
+void frame_cpu_offline(unsigned cpu) __attribute__((weak));
+void frame_set_caching(bool on) __attribute__((weak));
+
 /* Starts anew with so many chunks, all free. */
 void machine_start(unsigned chunks);
 

@@ -42,10 +42,6 @@ static void give_and_take_huge(void)
     take_huge();
 }
 
-/* Until mm/frame has caches there is nothing to drain. */
-void frame_drain(void) __attribute__((weak));
-void frame_cpu_offline(unsigned cpu) __attribute__((weak));
-
 static void drain(void)
 {
     if (frame_drain != NULL)

@@ -344,21 +344,38 @@ static void parts_of_huge(void)
 SCENARIO(two_parts_of_a_run, .setup = parts_of_128, .body = {give, give}, .finish = none_held);
 SCENARIO(two_parts_of_a_chunk, .setup = parts_of_huge, .body = {give, give}, .finish = none_held);
 
-static void run_to_give(uint64_t count)
+static void run_to_give(uint64_t count, bool caching)
 {
     machine_start(1);
+    if (frame_set_caching != NULL)
+        frame_set_caching(caching);
     given = 0;
     kept[0] = run_need(count);
 }
 
 static void eighty_to_give(void)
 {
-    run_to_give(80);
+    run_to_give(80, true);
+}
+
+static void single_to_give(void)
+{
+    run_to_give(1, false);
 }
 
 static void huge_to_give(void)
 {
-    run_to_give(CHUNK_FRAMES);
+    run_to_give(CHUNK_FRAMES, false);
+}
+
+static void single_to_cache(void)
+{
+    run_to_give(1, true);
+}
+
+static void try_give_1(void)
+{
+    given += run_try_give(kept[0], 1);
 }
 
 static void try_give_80(void)
@@ -377,6 +394,17 @@ static void one_given(void)
     machine_finish();
 }
 
-SCENARIO(freed_twice, .setup = eighty_to_give, .body = {try_give_80, try_give_80}, .finish = one_given);
-SCENARIO(huge_freed_twice, .setup = huge_to_give, .body = {try_give_huge, try_give_huge},
-         .finish = one_given);
+/* The allocator found out later. */
+static void one_given_others_reported(void)
+{
+    machine_finish();
+    EXPLORE_CHECK(given - explore_reports() == 1);
+}
+
+SCENARIO(single_freed_twice, .setup = single_to_give, .body = {try_give_1, try_give_1}, .finish = one_given);
+SCENARIO(huge_freed_twice, .setup = huge_to_give, .body = {try_give_huge, try_give_huge}, .finish = one_given,
+         .misuse = true);
+SCENARIO(run_freed_twice, .setup = eighty_to_give, .body = {try_give_80, try_give_80}, .finish = one_given,
+         .misuse = true);
+SCENARIO(single_cached_twice, .setup = single_to_cache, .body = {try_give_1, try_give_1},
+         .finish = one_given_others_reported, .misuse = true);

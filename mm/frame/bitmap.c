@@ -1,152 +1,387 @@
 /* SPDX-License-Identifier: MIT
  *
- * Frames inside chunks. A chunk has a meaningful row only while it is partly used; entering that state from
- * the buddy or from a larger run writes the row anew, so a row costs nothing until its chunk is broken.
+ * Frames inside chunks. A chunk has a meaningful row only while it is partly used: breaking a whole chunk writes
+ * the row anew, so a row costs nothing until then.
  *
- * Every change ends in chunk_store, which keeps the three descriptions of a chunk (row, count and
- * order, set) in step.
+ * Taking: the count goes down first (compare-and-swap on the chunk word), then bits are taken, word by word. For
+ * "some frames" any bits will do, and the count guarantees that they are there. A given run may turn out to be
+ * partly taken; then the words taken so far, and the count, are put back. Giving back: first bits, then the count.
+ * The count that reaches 512 makes the chunk the buddy's, in the same compare-and-swap.
+ *
+ * Retries of a compare-and-swap are bounded by what other CPUs do: each means that one of them succeeded.
  */
+#include <mm/port.h>
+
 #include "zone.h"
 
-static void chunk_leave(struct zone *zone, uint64_t slot)
+/* Free frames at which the next occupancy begins. */
+#define OCCUPANCY_BEGINS {16, 64, 192}
+
+static unsigned occupancy(unsigned free)
 {
-    struct chunk chunk = zone->chunk[slot];
+    static const uint16_t begins[OCCUPANCIES - 1] = OCCUPANCY_BEGINS;
+    unsigned level = 0;
 
-    if (chunk_has_row(chunk) && chunk.free > 0) {
-        unsigned index = chunk_class(chunk);
-
-        if (summary_remove(&zone->chunk_shape, chunk_set(zone, index), slot))
-            zone->chunk_classes &= ~(UINT64_C(1) << index);
-    }
+    while (level < OCCUPANCIES - 1 && free >= begins[level]) /* at most OCCUPANCIES rounds */
+        level++;
+    return level;
 }
 
-static void chunk_enter(struct zone *zone, uint64_t slot)
+static uint32_t word_place(uint32_t word)
 {
-    struct chunk chunk = zone->chunk[slot];
-
-    if (chunk_has_row(chunk) && chunk.free > 0) {
-        unsigned index = chunk_class(chunk);
-
-        summary_add(&zone->chunk_shape, chunk_set(zone, index), slot);
-        zone->chunk_classes |= UINT64_C(1) << index;
-    }
+    if (!chunk_has_row(word) || CHUNK_FREE(word) == 0)
+        return LISTING_NOWHERE;
+    return (word & CHUNK_MOBILE ? LISTING_BLOCK : 0) + occupancy(CHUNK_FREE(word)) * CHUNK_SHIFT + CHUNK_ORDER(word);
 }
 
-/* Stores the new state of a chunk whose row is up to date; a full row makes it whole. */
-static void chunk_store(struct zone *zone, uint64_t slot, enum chunk_state state, unsigned free)
+uint32_t chunk_place(const void *zone, uint64_t slot)
 {
-    struct chunk now = {.free = (uint16_t)free, .state = (uint8_t)state};
-    struct chunk before = zone->chunk[slot];
-
-    if (free == CHUNK_FRAMES)
-        now.state = CHUNK_BUDDY;
-    else if (free > 0)
-        now.order = (uint8_t)row_largest_block(&zone->row[slot]);
-
-    if (chunk_has_row(before) && before.free > 0 && chunk_has_row(now) && free > 0 &&
-        chunk_class(before) == chunk_class(now)) {
-        zone->chunk[slot] = now;
-        return;
-    }
-    chunk_leave(zone, slot);
-    zone->chunk[slot] = now;
-    chunk_enter(zone, slot);
-    if (now.state == CHUNK_BUDDY)
-        buddy_put(zone, slot, 1);
+    return word_place(chunk_word(zone, slot));
 }
 
-void bitmap_take(struct zone *zone, uint64_t slot, unsigned at, unsigned count)
+static uint32_t with_order(uint32_t word, unsigned order)
 {
-    struct chunk chunk = zone->chunk[slot];
-
-    if (chunk.state == CHUNK_BUDDY) {
-        buddy_take(zone, slot, 1);
-        row_fill(&zone->row[slot], true);
-        chunk.state = CHUNK_BITS;
-    }
-    row_clear(&zone->row[slot], at, count);
-    chunk_store(zone, slot, chunk.state, chunk.free - count);
+    return (word & ~(0xfu << CHUNK_ORDER_SHIFT)) | order << CHUNK_ORDER_SHIFT;
 }
 
-void bitmap_put(struct zone *zone, uint64_t slot, unsigned at, unsigned count)
+/* Lists a chunk anew after its word was `before`. */
+static void relist(struct zone *zone, uint64_t slot, uint32_t before)
 {
-    struct chunk chunk = zone->chunk[slot];
-
-    if (!chunk_has_row(chunk)) {
-        row_fill(&zone->row[slot], false);
-        chunk.state = chunk.state == CHUNK_OFFLINE ? CHUNK_RAGGED : CHUNK_BITS;
-    }
-    row_set(&zone->row[slot], at, count);
-    chunk_store(zone, slot, chunk.state, chunk.free + count);
+    listing_move(&zone->chunks_by_use, slot, word_place(before), chunk_place, zone);
 }
+
+/* ---- Giving back --------------------------------------------------------------------------------------- */
+
+/* The count has reached 512 and the chunk is ours: hands it to the buddy. */
+static void become_whole(struct zone *zone, uint64_t slot)
+{
+    static const struct row_copy empty;
+
+    row_store(&zone->row[slot], &empty);
+    buddy_put(zone, slot, 1);
+}
+
+/* The bits no longer tell whose the frames are. */
+_Noreturn void freed_twice(uint64_t slot)
+{
+    port_panic("frames of chunk %#llx were freed twice at once", (unsigned long long)slot);
+}
+
+/* Raises the count after `count` bits were set and a block of 2^order frames was seen. */
+static void raise_count(struct zone *zone, uint64_t slot, unsigned count, unsigned order)
+{
+    uint32_t before = chunk_word(zone, slot), now;
+    bool whole;
+
+    do {
+        if (!chunk_has_row(before)) /* whole without these: they were free already */
+            freed_twice(slot);
+        now = before + CHUNK_SEQUENCE + count;
+        whole = CHUNK_FREE(now) == CHUNK_FRAMES;
+        if (whole)
+            now = (now & ~(3u << 11)) | CHUNK_BUDDY;
+        else if (order > CHUNK_ORDER(now) || CHUNK_FREE(before) == 0)
+            now = with_order(now, order);
+        if (whole)
+            move_begin(zone);
+        if (compare_exchange(&zone->chunk[slot], &before, now))
+            break;
+        if (whole)
+            move_end(zone);
+    } while (true);
+    if (whole) {
+        become_whole(zone, slot);
+        move_end(zone);
+    }
+    relist(zone, slot, before);
+}
+
+/* The order of a block that a row's word is part of or holds. */
+static unsigned block_around(const struct zone *zone, uint64_t slot, uint64_t word)
+{
+    struct row_copy row;
+
+    if (word != ~UINT64_C(0))
+        return bit_largest_block(word);
+    row = row_copy(&zone->row[slot]);
+    return row_largest_block(&row);
+}
+
+status_t bitmap_put_word(struct zone *zone, uint64_t slot, unsigned index, uint64_t bits)
+{
+    _Atomic uint64_t *word = &zone->row[slot].word[index];
+    uint64_t before;
+
+    if (!chunk_has_row(chunk_word(zone, slot)) || (load_relaxed(word) & bits) != 0)
+        return ERR_BUSY;
+    before = fetch_or(word, bits);
+    if ((before & bits) == bits)
+        return ERR_BUSY;
+    if ((before & bits) != 0)
+        freed_twice(slot);
+    raise_count(zone, slot, bit_count(bits), block_around(zone, slot, before | bits));
+    return OK;
+}
+
+status_t bitmap_put(struct zone *zone, uint64_t slot, unsigned at, unsigned count)
+{
+    unsigned end = at + count, order = 0;
+
+    if (!bitmap_none_free(zone, slot, at, count))
+        return ERR_BUSY;
+    for (unsigned i = at / WORD_BITS; i <= (end - 1) / WORD_BITS; i++) {
+        uint64_t bits = row_mask(i, at, end);
+        uint64_t before = fetch_or(&zone->row[slot].word[i], bits);
+        unsigned block = block_around(zone, slot, before | bits);
+
+        if ((before & bits) != 0)
+            freed_twice(slot);
+        order = block > order ? block : order;
+    }
+    raise_count(zone, slot, count, order);
+    return OK;
+}
+
+void bitmap_open(struct zone *zone, uint64_t slot)
+{
+    uint32_t word = chunk_word(zone, slot);
+
+    if (CHUNK_STATE(word) == CHUNK_OFFLINE && compare_exchange(&zone->chunk[slot], &word, CHUNK_RAGGED))
+        fetch_add(&zone->chunks, 1);
+}
+
+bool chunk_put_whole(struct zone *zone, uint64_t slot)
+{
+    uint32_t word = chunk_word(zone, slot);
+    bool opened;
+
+    do {
+        opened = CHUNK_STATE(word) == CHUNK_OFFLINE;
+        if (CHUNK_STATE(word) == CHUNK_BUDDY || CHUNK_FREE(word) != 0)
+            return false;
+    } while (!compare_exchange(&zone->chunk[slot], &word,
+                               (word & -CHUNK_SEQUENCE) + CHUNK_SEQUENCE + CHUNK_BUDDY + (uint32_t)CHUNK_FRAMES));
+    if (opened)
+        fetch_add(&zone->chunks, 1);
+    return true;
+}
+
+/* ---- Taking -------------------------------------------------------------------------------------------- */
+
+/* Makes the order of a chunk from which frames were taken exact, and lists it where it belongs. */
+static void settle(struct zone *zone, uint64_t slot, uint32_t before)
+{
+    uint32_t word = chunk_word(zone, slot);
+
+    while (chunk_has_row(word) && CHUNK_FREE(word) > 0) {
+        struct row_copy row = row_copy(&zone->row[slot]);
+        uint32_t now = with_order(word, row_largest_block(&row));
+
+        if (now == word || compare_exchange(&zone->chunk[slot], &word, now))
+            break;
+    }
+    relist(zone, slot, before);
+}
+
+/* Lowers the count of a chunk with a row by `least` to `most` frames. Returns how many, 0 if it has too few, and the
+ * word from before. */
+static unsigned lower_count(struct zone *zone, uint64_t slot, unsigned least, unsigned most, uint32_t *before)
+{
+    unsigned count;
+
+    *before = chunk_word(zone, slot);
+    do {
+        count = CHUNK_FREE(*before) < most ? CHUNK_FREE(*before) : most;
+        if (!chunk_has_row(*before) || count < least)
+            return 0;
+    } while (!compare_exchange(&zone->chunk[slot], before, *before - count));
+    return count;
+}
+
+/* Takes up to `most` of the lowest bits of a row's word; their numbers in the row go to at[]. */
+static unsigned take_bits(_Atomic uint64_t *word, unsigned first, unsigned most, uint16_t *at)
+{
+    uint64_t before = load_relaxed(word), left;
+    unsigned taken;
+
+    do {
+        left = before;
+        for (taken = 0; taken < most && left != 0; left &= left - 1)
+            at[taken++] = (uint16_t)(first + bit_lowest(left));
+        if (taken == 0)
+            return 0;
+    } while (!compare_exchange(word, &before, left));
+    return taken;
+}
+
+unsigned bitmap_take_some(struct zone *zone, uint64_t slot, unsigned most, uint16_t *at)
+{
+    uint32_t before;
+    unsigned count = lower_count(zone, slot, 1, most, &before), taken = 0;
+
+    /* So many bits are set as were counted down; a pass over the row misses one only if other CPUs take and put
+     * back bits while it goes on. */
+    for (unsigned i = 0; taken < count; i = (i + 1) % ROW_WORDS)
+        taken += take_bits(&zone->row[slot].word[i], i * WORD_BITS, count - taken, at + taken);
+    if (count > 0)
+        settle(zone, slot, before);
+    return count;
+}
+
+/* Takes all of `bits` or none. */
+static bool take_mask(_Atomic uint64_t *word, uint64_t bits)
+{
+    uint64_t before = load_relaxed(word);
+
+    do {
+        if ((before & bits) != bits)
+            return false;
+    } while (!compare_exchange(word, &before, before & ~bits));
+    return true;
+}
+
+/* Takes a run of a chunk that has a row. */
+static bool take_run(struct zone *zone, uint64_t slot, unsigned at, unsigned count)
+{
+    unsigned i = at / WORD_BITS, end = at + count;
+    uint32_t before;
+
+    if (lower_count(zone, slot, count, count, &before) == 0)
+        return false;
+    while (i <= (end - 1) / WORD_BITS && take_mask(&zone->row[slot].word[i], row_mask(i, at, end)))
+        i++;
+    if (i > (end - 1) / WORD_BITS) {
+        settle(zone, slot, before);
+        return true;
+    }
+    while (i-- > at / WORD_BITS)
+        fetch_or(&zone->row[slot].word[i], row_mask(i, at, end));
+    raise_count(zone, slot, count, CHUNK_ORDER(before));
+    settle(zone, slot, before);
+    return false;
+}
+
+void bitmap_break(struct zone *zone, uint64_t slot, unsigned at, unsigned count, bool mobile)
+{
+    struct row_copy row;
+    uint32_t before = chunk_word(zone, slot), word;
+
+    for (unsigned i = 0; i < ROW_WORDS; i++) {
+        unsigned first = i * WORD_BITS;
+
+        row.word[i] = ~UINT64_C(0);
+        if (at < first + WORD_BITS && first < at + count)
+            row.word[i] = ~row_mask(i, at, at + count);
+    }
+    row_store(&zone->row[slot], &row);
+    word = (before & -CHUNK_SEQUENCE) | CHUNK_BITS | (mobile ? CHUNK_MOBILE : 0) | ((uint32_t)CHUNK_FRAMES - count);
+    store_release(&zone->chunk[slot], with_order(word, row_largest_block(&row)));
+    relist(zone, slot, before);
+}
+
+void chunk_take_whole(struct zone *zone, uint64_t slot, bool mobile)
+{
+    uint32_t word = (chunk_word(zone, slot) & -CHUNK_SEQUENCE) | CHUNK_BITS | (mobile ? CHUNK_MOBILE : 0);
+
+    store_release(&zone->chunk[slot], word);
+}
+
+bool bitmap_take(struct zone *zone, uint64_t slot, unsigned at, unsigned count, bool mobile)
+{
+    bool taken;
+
+    if (CHUNK_STATE(chunk_word(zone, slot)) != CHUNK_BUDDY)
+        return take_run(zone, slot, at, count);
+    move_begin(zone);
+    taken = buddy_take(zone, slot, 1);
+    if (taken)
+        bitmap_break(zone, slot, at, count, mobile);
+    move_end(zone);
+    return taken;
+}
+
+/* ---- Looking ------------------------------------------------------------------------------------------- */
 
 bool bitmap_all_free(const struct zone *zone, uint64_t slot, unsigned at, unsigned count)
 {
-    struct chunk chunk = zone->chunk[slot];
+    uint32_t word = chunk_word(zone, slot);
+    struct row_copy row;
 
-    if (chunk_has_row(chunk))
-        return chunk.free >= count && row_count(&zone->row[slot], at, count) == count;
-    return chunk.state == CHUNK_BUDDY;
+    if (!chunk_has_row(word))
+        return CHUNK_STATE(word) == CHUNK_BUDDY;
+    row = row_copy(&zone->row[slot]);
+    return CHUNK_FREE(word) >= count && row_count(&row, at, count) == count;
 }
 
 bool bitmap_none_free(const struct zone *zone, uint64_t slot, unsigned at, unsigned count)
 {
-    struct chunk chunk = zone->chunk[slot];
+    uint32_t word = chunk_word(zone, slot);
+    struct row_copy row;
 
-    if (chunk_has_row(chunk))
-        return chunk.free == 0 || row_count(&zone->row[slot], at, count) == 0;
-    return chunk.state != CHUNK_BUDDY;
+    if (!chunk_has_row(word))
+        return CHUNK_STATE(word) != CHUNK_BUDDY;
+    row = row_copy(&zone->row[slot]);
+    return row_count(&row, at, count) == 0;
 }
 
 /* The wanted run in one chunk. */
 static bool probe(const struct zone *zone, const struct want *want, uint64_t slot, uint64_t *frame)
 {
     uint64_t base = zone_frame(zone, slot);
+    struct row_copy row;
     unsigned at;
 
     if (base >= want->end || !is_aligned(base, max_u64(want->align, CHUNK_FRAMES)))
         return false;
-    at = row_find(&zone->row[slot], (unsigned)want->count, min_u64(want->align, CHUNK_FRAMES), want->boundary,
+    if (!chunk_has_row(chunk_word(zone, slot)) || CHUNK_FREE(chunk_word(zone, slot)) < want->count)
+        return false;
+    row = row_copy(&zone->row[slot]);
+    at = row_find(&row, (unsigned)want->count, min_u64(want->align, CHUNK_FRAMES), want->boundary,
                   (unsigned)min_u64(want->end - base, CHUNK_FRAMES));
     *frame = base + at;
     return at != ROW_NONE;
 }
 
-/* The classes whose order is in [low, high), of all occupancies. low < high ≤ CHUNK_SHIFT. */
-static uint64_t classes_of(unsigned low, unsigned high)
+/* The places whose order is in [low, high), of all occupancies, in the block of a mobility class.
+ * low < high ≤ CHUNK_SHIFT. */
+static uint64_t places_of(const struct zone *zone, bool mobile, unsigned low, unsigned high)
 {
-    uint64_t classes = 0;
+    uint64_t places = 0;
 
-    for (unsigned occupancy = 0; occupancy < OCCUPANCIES; occupancy++)
-        classes |= bit_range(low, high) << occupancy * CHUNK_SHIFT;
-    return classes;
+    for (unsigned i = 0; i < OCCUPANCIES; i++)
+        places |= bit_range(low, high) << i * CHUNK_SHIFT;
+    return places & load_seq_cst(&zone->chunks_by_use.occupied[mobile]);
 }
 
-bool bitmap_find(const struct zone *zone, const struct want *want, uint64_t probes, uint64_t *frame)
+static uint32_t next_place(bool mobile, uint64_t places)
 {
-    /* An aligned block of this order holds the run; a run contains an aligned block of at least `least`. */
-    unsigned sure = log2_ceil(max_u64(want->count, want->align));
-    unsigned least = log2_floor((want->count + 1) / 2);
-    uint64_t classes;
+    return (mobile ? LISTING_BLOCK : 0) + bit_lowest(places);
+}
 
-    if (sure < CHUNK_SHIFT) {
-        /* Only the limit can refuse a chunk, and it admits no later one of the class: one probe per class. */
-        classes = zone->chunk_classes & classes_of(sure, CHUNK_SHIFT);
-        for (; classes != 0; classes &= classes - 1) {
-            unsigned index = bit_lowest(classes);
+/* Any chunk of these places has the run; only a limit, or another CPU, can have it otherwise. A limit admits no
+ * later chunk of a place, so one probe each would do; the second is for what another CPU has just changed. */
+static bool find_sure(const struct zone *zone, const struct want *want, bool mobile, uint64_t places, uint64_t *frame)
+{
+    for (; places != 0; places &= places - 1) {
+        uint64_t slot = listing_next(&zone->chunks_by_use, next_place(mobile, places), 0);
 
-            if (probe(zone, want, summary_next(&zone->chunk_shape, chunk_set(zone, index), 0), frame))
+        for (unsigned tries = 0; slot != SUMMARY_NONE && tries < 2; tries++) {
+            if (probe(zone, want, slot, frame))
                 return true;
+            slot = listing_next(&zone->chunks_by_use, next_place(mobile, places), slot + 1);
         }
     }
-    if (least >= sure)
-        return false;
-    classes = zone->chunk_classes & classes_of(least, (unsigned)min_u64(sure, CHUNK_SHIFT));
-    for (; classes != 0; classes &= classes - 1) {
-        const uint64_t *set = chunk_set(zone, bit_lowest(classes));
-        uint64_t slot = summary_next(&zone->chunk_shape, set, 0);
+    return false;
+}
 
-        for (; slot != SUMMARY_NONE; slot = summary_next(&zone->chunk_shape, set, slot + 1)) {
+static bool find_perhaps(const struct zone *zone, const struct want *want, bool mobile, uint64_t places,
+                         uint64_t probes, uint64_t *frame)
+{
+    for (; places != 0; places &= places - 1) {
+        uint32_t place = next_place(mobile, places);
+        uint64_t slot = listing_next(&zone->chunks_by_use, place, 0);
+
+        for (; slot != SUMMARY_NONE; slot = listing_next(&zone->chunks_by_use, place, slot + 1)) {
             if (probes-- == 0)
                 return false;
             if (probe(zone, want, slot, frame))
@@ -154,4 +389,35 @@ bool bitmap_find(const struct zone *zone, const struct want *want, uint64_t prob
         }
     }
     return false;
+}
+
+bool bitmap_find(const struct zone *zone, const struct want *want, bool mobile, uint64_t probes, uint64_t *frame)
+{
+    /* An aligned block of this order holds the run; a run contains an aligned block of at least `least`. */
+    unsigned sure = log2_ceil(max_u64(want->count, want->align));
+    unsigned least = log2_floor((want->count + 1) / 2);
+
+    if (sure < CHUNK_SHIFT &&
+        find_sure(zone, want, mobile, places_of(zone, mobile, sure, CHUNK_SHIFT), frame))
+        return true;
+    return least < sure &&
+           find_perhaps(zone, want, mobile,
+                        places_of(zone, mobile, least, (unsigned)min_u64(sure, CHUNK_SHIFT)), probes, frame);
+}
+
+uint64_t bitmap_fullest(const struct zone *zone, bool mobile, uint64_t from)
+{
+    uint64_t places = places_of(zone, mobile, 0, CHUNK_SHIFT);
+
+    /* A place without members only while another CPU empties it. */
+    for (; places != 0; places &= places - 1) {
+        uint32_t place = next_place(mobile, places);
+        uint64_t slot = listing_next(&zone->chunks_by_use, place, from);
+
+        if (slot == SUMMARY_NONE)
+            slot = listing_next(&zone->chunks_by_use, place, 0);
+        if (slot != SUMMARY_NONE)
+            return slot;
+    }
+    return SUMMARY_NONE;
 }

@@ -3,28 +3,25 @@
  * The buddy: whole chunks, a bit each, and no lists. A block of order 9 + k is a run of 2^k set bits aligned
  * to its length, so splitting and merging are nothing but clearing and setting bits.
  *
- * Blocks up to a group (order 15) are found through the group sets, smallest sufficient block first, in a
- * constant number of steps. What remains (larger blocks, lengths that no aligned block fits, limits) is found
+ * Blocks up to a group (order 15) are found through the listing of groups, smallest sufficient block first, in a
+ * constant number of steps, and taken with one compare-and-swap; longer runs are taken a group at a time in rising
+ * order, and put back if another CPU has one of them. What remains (larger blocks, lengths that no aligned block fits, limits) is found
  * by passing over `whole` once, from low addresses to high.
  */
 #include "zone.h"
 
-/* Moves a group to the set that its word belongs in. */
-static void group_update(struct zone *zone, uint64_t group, uint64_t word)
+uint32_t group_place(const void *zone, uint64_t group)
 {
-    uint64_t before = zone->whole[group];
-    unsigned from = before != 0 ? bit_largest_block(before) : GROUP_CLASSES;
-    unsigned to = word != 0 ? bit_largest_block(word) : GROUP_CLASSES;
+    uint64_t word = whole_word(zone, group);
 
-    zone->whole[group] = word;
-    if (from == to)
-        return;
-    if (from < GROUP_CLASSES && summary_remove(&zone->group_shape, group_set(zone, from), group))
-        zone->group_classes &= ~(UINT64_C(1) << from);
-    if (to < GROUP_CLASSES) {
-        summary_add(&zone->group_shape, group_set(zone, to), group);
-        zone->group_classes |= UINT64_C(1) << to;
-    }
+    return word == 0 ? LISTING_NOWHERE : bit_largest_block(word);
+}
+
+/* Lists a group anew after its word was `before`. */
+static void relist(struct zone *zone, uint64_t group, uint64_t before)
+{
+    listing_move(&zone->groups_by_order, group, before == 0 ? LISTING_NOWHERE : bit_largest_block(before),
+                 group_place, zone);
 }
 
 /* The bits of a group's word that [slot, end) covers. */
@@ -40,33 +37,87 @@ void buddy_put(struct zone *zone, uint64_t slot, uint64_t count)
     uint64_t end = slot + count;
 
     for (uint64_t group = slot / GROUP_CHUNKS; group * GROUP_CHUNKS < end; group++)
-        group_update(zone, group, zone->whole[group] | group_mask(group, slot, end));
-    stat_add(&zone->whole_chunks, count);
+        relist(zone, group, fetch_or(&zone->whole[group], group_mask(group, slot, end)));
+    fetch_add(&zone->whole_chunks, count);
 }
 
-void buddy_take(struct zone *zone, uint64_t slot, uint64_t count)
+/* Clears the bits of a mask, all or none. A retry means that another CPU changed the word. */
+static bool take_mask(struct zone *zone, uint64_t group, uint64_t mask)
 {
-    uint64_t end = slot + count;
+    uint64_t before = whole_word(zone, group);
 
-    for (uint64_t group = slot / GROUP_CHUNKS; group * GROUP_CHUNKS < end; group++)
-        group_update(zone, group, zone->whole[group] & ~group_mask(group, slot, end));
-    stat_add(&zone->whole_chunks, -count);
+    do {
+        if ((before & mask) != mask)
+            return false;
+    } while (!compare_exchange(&zone->whole[group], &before, before & ~mask));
+    relist(zone, group, before);
+    return true;
 }
 
-/* An aligned block of 2^order chunks, order ≤ 6, that ends in time. The lowest block of each class is tried,
- * small classes first: at most GROUP_CLASSES rounds. */
+bool buddy_take(struct zone *zone, uint64_t slot, uint64_t count)
+{
+    uint64_t end = slot + count, group = slot / GROUP_CHUNKS, got;
+
+    while (group * GROUP_CHUNKS < end && take_mask(zone, group, group_mask(group, slot, end)))
+        group++;
+    got = group * GROUP_CHUNKS >= end ? count : group * GROUP_CHUNKS > slot ? group * GROUP_CHUNKS - slot : 0;
+    fetch_add(&zone->whole_chunks, -got);
+    if (got == count)
+        return true;
+    if (got > 0)
+        buddy_put(zone, slot, got);
+    return false;
+}
+
+/* The lowest `most` bits of a word, or all. */
+static uint64_t lowest_bits(uint64_t word, unsigned most)
+{
+    uint64_t rest = word;
+
+    for (unsigned i = 0; i < most && rest != 0; i++)
+        rest &= rest - 1;
+    return word ^ rest;
+}
+
+uint64_t buddy_take_some(struct zone *zone, unsigned most, uint64_t *group)
+{
+    uint64_t places;
+
+    /* A place or a word without members only while another CPU empties it: then the next place is tried. */
+    for (places = load_seq_cst(&zone->groups_by_order.occupied[0]); places != 0; places &= places - 1) {
+        uint64_t before, taken;
+
+        *group = listing_next(&zone->groups_by_order, bit_lowest(places), 0);
+        if (*group == SUMMARY_NONE)
+            continue;
+        before = whole_word(zone, *group);
+        do
+            taken = lowest_bits(before, most);
+        while (taken != 0 && !compare_exchange(&zone->whole[*group], &before, before & ~taken));
+        if (taken == 0)
+            continue;
+        relist(zone, *group, before);
+        fetch_add(&zone->whole_chunks, -(uint64_t)bit_count(taken));
+        return taken;
+    }
+    return 0;
+}
+
+/* An aligned block of 2^order chunks, order ≤ 6, that ends in time. The lowest block of each place is tried, small
+ * ones first: at most GROUP_PLACES rounds. */
 static bool find_block(const struct zone *zone, const struct want *want, unsigned order, uint64_t *slot)
 {
-    uint64_t classes = zone->group_classes >> order << order;
+    uint64_t places = load_seq_cst(&zone->groups_by_order.occupied[0]) >> order << order;
 
-    for (; classes != 0; classes &= classes - 1) {
-        uint64_t group = summary_next(&zone->group_shape, group_set(zone, bit_lowest(classes)), 0);
-        uint64_t found = group * GROUP_CHUNKS + bit_lowest(bit_blocks(zone->whole[group], order));
+    for (; places != 0; places &= places - 1) {
+        uint64_t group = listing_next(&zone->groups_by_order, bit_lowest(places), 0);
+        uint64_t blocks = group == SUMMARY_NONE ? 0 : bit_blocks(whole_word(zone, group), order);
 
-        if (zone_frame(zone, found) + want->count <= want->end) {
-            *slot = found;
+        if (blocks == 0) /* another CPU has just taken them */
+            continue;
+        *slot = group * GROUP_CHUNKS + bit_lowest(blocks);
+        if (zone_frame(zone, *slot) + want->count <= want->end)
             return true;
-        }
     }
     return false;
 }
@@ -75,9 +126,8 @@ static bool find_block(const struct zone *zone, const struct want *want, unsigne
 static uint64_t next_bit(const struct zone *zone, uint64_t slot, uint64_t end, bool set)
 {
     while (slot < end) {
-        uint64_t word = set ? zone->whole[slot / GROUP_CHUNKS] : ~zone->whole[slot / GROUP_CHUNKS];
-
-        word &= ~UINT64_C(0) << slot % GROUP_CHUNKS;
+        uint64_t whole = whole_word(zone, slot / GROUP_CHUNKS);
+        uint64_t word = (set ? whole : ~whole) & ~UINT64_C(0) << slot % GROUP_CHUNKS;
         if (word != 0)
             return min_u64(align_down(slot, GROUP_CHUNKS) + bit_lowest(word), end);
         slot = align_down(slot, GROUP_CHUNKS) + GROUP_CHUNKS;
@@ -125,7 +175,7 @@ bool buddy_find(const struct zone *zone, const struct want *want, uint64_t *slot
     unsigned order = log2_ceil(block);
 
     /* An aligned block of at least the run's length crosses no boundary that the run need not cross. */
-    if (order < GROUP_CLASSES && find_block(zone, want, order, slot))
+    if (order < GROUP_PLACES && find_block(zone, want, order, slot))
         return true;
     if (order == 0) /* one chunk, any chunk: it would have been found */
         return false;

@@ -3,23 +3,23 @@
  * Walks over a whole zone: the statistics that nobody keeps, and the proof that what is kept is true. Cost:
  * every chunk once, every bit of partly used ones.
  */
-#include "zone.h"
+#include "cache.h"
 
 /* ---- Statistics ---------------------------------------------------------------------------------------- */
 
 /* Counts the aligned, set blocks of each order in words that lie side by side; count[k] += blocks of 2^k. */
-static void count_blocks(uint64_t word, uint64_t count[GROUP_CLASSES])
+static void count_blocks(uint64_t word, uint64_t count[GROUP_PLACES])
 {
-    for (unsigned order = 0; order < GROUP_CLASSES; order++) {
+    for (unsigned order = 0; order < GROUP_PLACES; order++) {
         count[order] += bit_count(word);
-        if (order + 1 < GROUP_CLASSES)
+        if (order + 1 < GROUP_PLACES)
             word = bit_blocks_above(word, order);
     }
 }
 
-static void count_row(const struct row *row, uint64_t count[CHUNK_SHIFT])
+static void count_row(const struct row_copy *row, uint64_t count[CHUNK_SHIFT])
 {
-    uint64_t full = 0, above[GROUP_CLASSES] = {0};
+    uint64_t full = 0, above[GROUP_PLACES] = {0};
 
     for (unsigned i = 0; i < ROW_WORDS; i++) {
         count_blocks(row->word[i], count);
@@ -38,7 +38,7 @@ static void count_groups(const struct zone *zone, uint64_t count[FRAME_ORDERS])
         uint64_t full = 0;
 
         for (uint32_t j = 0; j < span->groups; j++) {
-            uint64_t word = zone->whole[span->dense + j], next = span->group + j + 1;
+            uint64_t word = whole_word(zone, span->dense + j), next = span->group + j + 1;
 
             count_blocks(word, count + CHUNK_SHIFT);
             full = word == ~UINT64_C(0) ? full + 1 : 0;
@@ -49,7 +49,7 @@ static void count_groups(const struct zone *zone, uint64_t count[FRAME_ORDERS])
 }
 
 /* Carries a run of free frames through a row; *longest grows with it. Returns the run at the row's end. */
-static uint64_t run_through(const struct row *row, uint64_t run, uint64_t *longest)
+static uint64_t run_through(const struct row_copy *row, uint64_t run, uint64_t *longest)
 {
     for (unsigned i = 0; i < ROW_WORDS; i++) {
         uint64_t word = row->word[i];
@@ -78,39 +78,42 @@ static uint64_t largest_run(const struct zone *zone)
         uint64_t first = zone->span[i].dense * GROUP_CHUNKS, run = 0;
 
         for (uint64_t slot = first; slot < first + zone->span[i].groups * GROUP_CHUNKS; slot++) {
-            if (zone->chunk[slot].state == CHUNK_BUDDY)
+            struct row_copy row = row_copy(&zone->row[slot]);
+
+            if (CHUNK_STATE(chunk_word(zone, slot)) == CHUNK_BUDDY)
                 run += CHUNK_FRAMES;
-            else if (zone->chunk[slot].free > 0)
-                run = run_through(&zone->row[slot], run, &longest);
             else
-                run = 0;
+                run = run_through(&row, run, &longest);
             longest = max_u64(longest, run);
         }
     }
     return longest;
 }
 
-void zone_stats(struct zone *zone, struct frame_zone_stats *stats)
+void zone_stats(const struct zone *zone, struct frame_zone_stats *stats)
 {
     uint64_t small[CHUNK_SHIFT] = {0}, large[FRAME_ORDERS] = {0};
-    uint64_t irq = spin_lock(&zone->lock);
+    struct cache_sums caches = cache_sums(zone);
 
     for (uint64_t slot = 0; slot < zone->groups * GROUP_CHUNKS; slot++) {
-        if (chunk_has_row(zone->chunk[slot]) && zone->chunk[slot].free > 0)
-            count_row(&zone->row[slot], small);
+        struct row_copy row = row_copy(&zone->row[slot]);
+
+        if (chunk_has_row(chunk_word(zone, slot)))
+            count_row(&row, small);
     }
     count_groups(zone, large);
     *stats = (struct frame_zone_stats){
-        .managed = stat_get(&zone->managed),
-        .free = stat_get(&zone->free),
-        .chunks = stat_get(&zone->chunks),
-        .whole_chunks = stat_get(&zone->whole_chunks),
+        .managed = load_relaxed(&zone->managed),
+        .free = load_relaxed(&zone->free) - caches.taken + caches.cached,
+        .cached = caches.cached,
+        .cached_chunks = caches.cached_chunks,
+        .chunks = load_relaxed(&zone->chunks),
+        .whole_chunks = load_relaxed(&zone->whole_chunks) + caches.cached_chunks,
         .largest_run = largest_run(zone),
-        .allocs = stat_get(&zone->allocs),
-        .frees = stat_get(&zone->frees),
-        .failures = stat_get(&zone->failures),
+        .allocs = load_relaxed(&zone->allocs) + caches.allocs,
+        .frees = load_relaxed(&zone->frees) + caches.frees,
+        .failures = load_relaxed(&zone->failures),
     };
-    spin_unlock(&zone->lock, irq);
 
     /* A block is maximal unless it is one of the two halves of a larger one. */
     for (unsigned order = 0; order < FRAME_ORDERS; order++) {
@@ -123,103 +126,91 @@ void zone_stats(struct zone *zone, struct frame_zone_stats *stats)
 
 /* ---- Proof --------------------------------------------------------------------------------------------- */
 
+static bool row_empty(const struct row_copy *row)
+{
+    uint64_t any = 0;
+
+    for (unsigned i = 0; i < ROW_WORDS; i++)
+        any |= row->word[i];
+    return any == 0;
+}
+
 /* A chunk by itself: state, count, order and row. */
 static const char *check_chunk(const struct zone *zone, uint64_t slot)
 {
-    struct chunk chunk = zone->chunk[slot];
-    bool whole = zone->whole[slot / GROUP_CHUNKS] >> slot % GROUP_CHUNKS & 1;
+    uint32_t word = chunk_word(zone, slot), free = CHUNK_FREE(word);
+    bool whole = whole_word(zone, slot / GROUP_CHUNKS) >> slot % GROUP_CHUNKS & 1;
+    struct row_copy row = row_copy(&zone->row[slot]);
 
-    if (chunk.state > CHUNK_TAKEN)
-        return "a chunk is in no known state";
-    if (whole != (chunk.state == CHUNK_BUDDY))
+    if (whole != (CHUNK_STATE(word) == CHUNK_BUDDY))
         return "a chunk's state and its buddy bit differ";
-    if (!chunk_has_row(chunk))
-        return chunk.free == (whole ? CHUNK_FRAMES : 0) ? NULL : "an unbroken chunk has a wrong count";
-    if (chunk.free != row_count(&zone->row[slot], 0, CHUNK_FRAMES))
+    if (!chunk_has_row(word)) {
+        if (!row_empty(&row))
+            return "a chunk that is not in use has bits";
+        return free == (whole ? CHUNK_FRAMES : 0) ? NULL : "an unbroken chunk has a wrong count";
+    }
+    if (free != row_count(&row, 0, CHUNK_FRAMES))
         return "a chunk's count differs from its bits";
-    if (chunk.free == CHUNK_FRAMES)
+    if (free == CHUNK_FRAMES)
         return "a whole chunk is not the buddy's";
-    if (chunk.free > 0 && chunk.order != row_largest_block(&zone->row[slot]))
+    if (free > 0 && CHUNK_ORDER(word) != row_largest_block(&row))
         return "a chunk's order differs from its bits";
-    if (chunk.state == CHUNK_RAGGED) {
-        for (unsigned i = 0; i < CHUNK_FRAMES; i++) {
-            if (row_count(&zone->row[slot], i, 1) != 0 && !managed_contains(zone_frame(zone, slot) + i, 1))
-                return "a frame is free that was never handed over";
-        }
+    for (unsigned i = 0; CHUNK_STATE(word) == CHUNK_RAGGED && i < CHUNK_FRAMES; i++) {
+        if (row_count(&row, i, 1) != 0 && !managed_contains(zone_frame(zone, slot) + i, 1))
+            return "a frame is free that was never handed over";
     }
     return NULL;
 }
 
-/* One group: its chunks, and what the sets say about it and them. Adds what it counts to *sum. */
+/* One group: its chunks, and what the listings say about it and them. Adds what it counts to *sum. */
 static const char *check_group(const struct zone *zone, uint64_t group, struct frame_zone_stats *sum)
 {
-    uint64_t expected[CHUNK_CLASSES] = {0}, word = zone->whole[group];
+    uint64_t expected[CHUNK_PLACES] = {0};
 
     for (unsigned i = 0; i < GROUP_CHUNKS; i++) {
         uint64_t slot = group * GROUP_CHUNKS + i;
-        struct chunk chunk = zone->chunk[slot];
+        uint32_t place = chunk_place(zone, slot), word = chunk_word(zone, slot);
         const char *broken = check_chunk(zone, slot);
 
         if (broken != NULL)
             return broken;
-        if (chunk_has_row(chunk) && chunk.free > 0)
-            expected[chunk_class(chunk)] |= UINT64_C(1) << i;
-        sum->free += chunk.free;
-        sum->chunks += chunk.state != CHUNK_OFFLINE;
-        sum->whole_chunks += chunk.state == CHUNK_BUDDY;
+        if (place != LISTING_NOWHERE)
+            expected[place] |= UINT64_C(1) << i;
+        sum->free += CHUNK_FREE(word);
+        sum->chunks += CHUNK_STATE(word) != CHUNK_OFFLINE;
+        sum->whole_chunks += CHUNK_STATE(word) == CHUNK_BUDDY;
     }
-    for (unsigned index = 0; index < CHUNK_CLASSES; index++) {
-        if (chunk_set(zone, index)[group] != expected[index])
+    for (uint32_t place = 0; place < CHUNK_PLACES; place++) {
+        if (load_relaxed(&listing_set(&zone->chunks_by_use, place)[group]) != expected[place])
             return "a chunk is in the wrong set";
     }
-    for (unsigned index = 0; index < GROUP_CLASSES; index++) {
-        bool in = group_set(zone, index)[group / WORD_BITS] >> group % WORD_BITS & 1;
+    for (uint32_t place = 0; place < GROUP_PLACES; place++) {
+        const set_word_t *set = listing_set(&zone->groups_by_order, place);
 
-        if (in != (word != 0 && bit_largest_block(word) == index))
+        if ((load_relaxed(&set[group / WORD_BITS]) >> group % WORD_BITS & 1) != (group_place(zone, group) == place))
             return "a group is in the wrong set";
     }
     return NULL;
 }
 
-static const char *check_sets(const struct summary_shape *shape, const uint64_t *set, unsigned classes,
-                              uint64_t nonempty)
-{
-    for (unsigned index = 0; index < classes; index++, set += summary_words(shape)) {
-        if (!summary_check(shape, set))
-            return "a set's upper levels differ from its members";
-        if ((summary_next(shape, set, 0) != SUMMARY_NONE) != (nonempty >> index & 1))
-            return "the word of sets with members is wrong";
-    }
-    return nonempty >> classes != 0 ? "the word of sets names one that does not exist" : NULL;
-}
-
-static const char *check_locked(const struct zone *zone)
+const char *zone_check(const struct zone *zone)
 {
     struct frame_zone_stats sum = {0};
     const char *broken = NULL;
 
     for (uint64_t group = 0; group < zone->groups && broken == NULL; group++)
         broken = check_group(zone, group, &sum);
-    if (broken == NULL)
-        broken = check_sets(&zone->chunk_shape, zone->chunk_set, CHUNK_CLASSES, zone->chunk_classes);
-    if (broken == NULL)
-        broken = check_sets(&zone->group_shape, zone->group_set, GROUP_CLASSES, zone->group_classes);
     if (broken != NULL)
         return broken;
-    if (sum.free != stat_get(&zone->free))
+    if (!listing_check(&zone->chunks_by_use, CHUNK_PLACES) || !listing_check(&zone->groups_by_order, GROUP_PLACES))
+        return "a listing's upper levels differ from its members";
+    if (sum.free != zone_free_frames(zone))
         return "a zone's free count differs from its bits";
-    if (sum.chunks != stat_get(&zone->chunks) || sum.whole_chunks != stat_get(&zone->whole_chunks))
+    if (sum.chunks != load_relaxed(&zone->chunks) || sum.whole_chunks != load_relaxed(&zone->whole_chunks))
         return "a zone's chunk counts differ from its chunks";
-    return sum.free <= stat_get(&zone->managed) ? NULL : "a zone has more free frames than it manages";
-}
-
-const char *zone_check(struct zone *zone)
-{
-    uint64_t irq = spin_lock(&zone->lock);
-    const char *broken = check_locked(zone);
-
-    spin_unlock(&zone->lock, irq);
-    return broken;
+    if ((uint32_t)load_relaxed(&zone->moves) != 0)
+        return "a chunk is still on the move";
+    return sum.free <= load_relaxed(&zone->managed) ? NULL : "a zone has more free frames than it manages";
 }
 
 /* The table of managed ranges: sorted, within RAM, and the zones' sums. managed_lock is held. */
@@ -245,7 +236,7 @@ static const char *check_managed(void)
             if (system->managed[i].zone == zone)
                 sum += system->managed[i].end - system->managed[i].start;
         }
-        if (sum != stat_get(&system->zone[zone].managed))
+        if (sum != load_relaxed(&system->zone[zone].managed))
             return "a zone's managed count differs from what was handed over";
     }
     return NULL;
@@ -258,6 +249,8 @@ const char *frame_check(void)
 
     for (uint32_t i = 0; i < frame_system.zone_count && broken == NULL; i++)
         broken = zone_check(&frame_system.zone[i]);
+    for (uint32_t i = 0; i < frame_system.cpu_count && broken == NULL; i++)
+        broken = cache_check(&frame_system.cpu[i]);
     if (broken != NULL)
         return broken;
     irq = spin_lock(&frame_system.managed_lock);

@@ -4,7 +4,7 @@
  */
 #include <mm/port.h>
 
-#include "zone.h"
+#include "cache.h"
 
 #define REQUEST_MAX (UINT64_C(1) << (FRAME_ORDERS - 1))
 #define FRAMES_END  (UINT64_C(1) << (64 - FRAME_SHIFT)) /* beyond any frame number */
@@ -40,6 +40,7 @@ static struct want want_of(const struct frame_request *request)
         .align = request->align != 0 ? request->align : 1,
         .boundary = request->boundary != 0 ? request->boundary : NO_BOUNDARY,
         .end = request->limit != 0 ? request->limit >> FRAME_SHIFT : FRAMES_END,
+        .mobile = (request->flags & FRAME_MOVABLE) != 0,
     };
 }
 
@@ -57,7 +58,7 @@ static uint16_t first_node(const struct frame_request *request)
 {
     if (request->node != FRAME_NODE_ANY)
         return request->node;
-    return atomic_load_explicit(&frame_system.cpu_node[port_cpu()], memory_order_relaxed);
+    return load_relaxed(&frame_system.cpu_node[port_cpu()]);
 }
 
 static bool alloc_at(const struct frame_request *request, const struct want *want, uint64_t *first)
@@ -73,7 +74,7 @@ static bool alloc_at(const struct frame_request *request, const struct want *wan
         return false;
     if ((request->flags & FRAME_THIS_NODE) != 0 && zone->node != first_node(request))
         return false;
-    return zone_alloc_at(zone, *first, want->count);
+    return zone_alloc_at(zone, *first, want->count, want->mobile);
 }
 
 /* At most node_count × ZONE_KINDS zones. */
@@ -95,6 +96,41 @@ static bool alloc_search(const struct frame_request *request, const struct want 
     return false;
 }
 
+/* Whether the cache of this CPU may answer: a frame or a chunk, any of those that would be looked at first. */
+static bool cacheable(const struct frame_request *request, const struct frame_cpu *cpu)
+{
+    uint16_t node = load_relaxed(&frame_system.cpu_node[port_cpu()]);
+
+    if ((request->count != 1 && request->count != CHUNK_FRAMES) || request->align > request->count)
+        return false;
+    if (request->limit != 0 || (request->flags & FRAME_AT) != 0)
+        return false;
+    if (cpu->zone == NULL || cpu->zone->node != node || (request->node != FRAME_NODE_ANY && request->node != node))
+        return false;
+    for (unsigned kind = request->zone; kind > cpu->zone->kind; kind--) {
+        if (frame_system.zone_of[node][kind] != ZONE_NONE && kind_suits(request, (zone_kind_t)kind))
+            return false;
+    }
+    return kind_suits(request, cpu->zone->kind);
+}
+
+static bool alloc_cached(const struct frame_request *request, uint64_t *first)
+{
+    struct frame_cpu *cpu = frame_cpu_table[port_cpu()];
+    bool mobile = (request->flags & FRAME_MOVABLE) != 0;
+
+    if (!cacheable(request, cpu))
+        return false;
+    return request->count == 1 ? cache_alloc(cpu, mobile, first) : cache_alloc_chunk(cpu, mobile, first);
+}
+
+static bool alloc_any(const struct frame_request *request, const struct want *want, uint64_t *first)
+{
+    if ((request->flags & FRAME_AT) != 0)
+        return alloc_at(request, want, first);
+    return alloc_cached(request, first) || alloc_search(request, want, first);
+}
+
 status_t frame_alloc(const struct frame_request *request, pfn_t *first)
 {
     struct want want;
@@ -105,8 +141,7 @@ status_t frame_alloc(const struct frame_request *request, pfn_t *first)
     if (!request_valid(request))
         return ERR_INVALID;
     want = want_of(request);
-    if ((request->flags & FRAME_AT) != 0 ? !alloc_at(request, &want, &found)
-                                         : !alloc_search(request, &want, &found))
+    if (!alloc_any(request, &want, &found) && !(cache_drain_all() && alloc_any(request, &want, &found)))
         return ERR_NO_MEMORY;
     *first = pfn(found);
     if ((request->flags & FRAME_ZEROED) != 0) {
@@ -116,7 +151,8 @@ status_t frame_alloc(const struct frame_request *request, pfn_t *first)
     return OK;
 }
 
-status_t frame_alloc_one(uint32_t flags, pfn_t *frame)
+/* A call of its own, so that the usual case stays small. */
+static __attribute__((noinline)) status_t alloc_one_slowly(uint32_t flags, pfn_t *frame)
 {
     const struct frame_request request = {
         .count = 1, .node = FRAME_NODE_ANY, .zone = ZONE_NORMAL, .flags = flags};
@@ -124,13 +160,48 @@ status_t frame_alloc_one(uint32_t flags, pfn_t *frame)
     return frame_alloc(&request, frame);
 }
 
+status_t frame_alloc_one(uint32_t flags, pfn_t *frame)
+{
+    if ((flags & ~(uint32_t)FRAME_MOVABLE) == 0 &&
+        cache_pop(frame_cpu_table[port_cpu()], flags / FRAME_MOVABLE, &frame->v))
+        return OK;
+    return alloc_one_slowly(flags, frame);
+}
+
+static __attribute__((noinline)) status_t free_slowly(uint64_t first, uint64_t count)
+{
+    const struct frame_range *ram = range_find(frame_system.ram, frame_system.ram_count, first);
+    struct frame_cpu *cpu = frame_cpu_table[port_cpu()];
+
+    if (ram == NULL || count == 0 || count > ram->end - first)
+        return ERR_INVALID;
+    if (count == 1 && cache_free(cpu, first))
+        return OK;
+    if (count == CHUNK_FRAMES && is_aligned(first, CHUNK_FRAMES) && cache_free_chunk(cpu, first))
+        return OK;
+    return zone_free(&frame_system.zone[ram->zone], first, count);
+}
+
 status_t frame_free(pfn_t first, uint64_t count)
 {
-    const struct frame_range *ram = range_find(frame_system.ram, frame_system.ram_count, first.v);
+    if (count == 1 && cache_push(frame_cpu_table[port_cpu()], first.v))
+        return OK;
+    return free_slowly(first.v, count);
+}
 
-    if (ram == NULL || count == 0 || count > ram->end - first.v)
-        return ERR_INVALID;
-    return zone_free(&frame_system.zone[ram->zone], first.v, count);
+void frame_drain(void)
+{
+    (void)cache_drain_all();
+}
+
+void frame_set_caching(bool on)
+{
+    cache_switch(on);
+}
+
+void frame_cpu_offline(unsigned cpu)
+{
+    cache_drain(cpu);
 }
 
 status_t frame_release(pfn_t first, uint64_t count)
@@ -149,7 +220,11 @@ status_t frame_release(pfn_t first, uint64_t count)
 
 void frame_cpu_node(unsigned cpu, uint16_t node)
 {
-    atomic_store_explicit(&frame_system.cpu_node[cpu], node, memory_order_relaxed);
+    store_relaxed(&frame_system.cpu_node[cpu], node);
+    if (cpu < frame_system.cpu_count) {
+        cache_drain(cpu);
+        cache_set_home(&frame_system.cpu[cpu], cpu, node);
+    }
 }
 
 /* ---- Questions ----------------------------------------------------------------------------------------- */
@@ -181,7 +256,7 @@ uint64_t frame_managed(void)
     uint64_t sum = 0;
 
     for (uint32_t i = 0; i < frame_system.zone_count; i++)
-        sum += stat_get(&frame_system.zone[i].managed);
+        sum += load_relaxed(&frame_system.zone[i].managed);
     return sum;
 }
 
@@ -190,7 +265,7 @@ uint64_t frame_free_count(void)
     uint64_t sum = 0;
 
     for (uint32_t i = 0; i < frame_system.zone_count; i++)
-        sum += stat_get(&frame_system.zone[i].free);
+        sum += zone_free_frames(&frame_system.zone[i]) + cache_sums(&frame_system.zone[i]).cached;
     return sum;
 }
 
@@ -206,5 +281,7 @@ frame_state_t frame_query(pfn_t frame, unsigned *zone)
     if (ram == NULL)
         return FRAME_UNMANAGED;
     *zone = ram->zone;
+    if (cache_holds(&frame_system.zone[ram->zone], frame.v))
+        return FRAME_FREE;
     return zone_query(&frame_system.zone[ram->zone], frame.v);
 }

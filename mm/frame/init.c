@@ -7,7 +7,7 @@
  * The same code sizes the metadata and lays it out: with no memory behind it, a carve only counts. Cost:
  * three passes over the regions for each zone.
  */
-#include "zone.h"
+#include "cache.h"
 
 /* Ranges of managed frames that frame_release may add, beside those that the map has. */
 #define SPARE_RANGES 128
@@ -123,14 +123,18 @@ static void lay_zone(struct zone *zone, struct carve *from)
 {
     uint64_t slots = zone->groups * GROUP_CHUNKS;
 
-    summary_shape_init(&zone->chunk_shape, slots);
-    summary_shape_init(&zone->group_shape, zone->groups);
+    struct summary_shape *by_use = &zone->chunks_by_use.shape, *by_order = &zone->groups_by_order.shape;
+
+    summary_shape_init(by_use, slots);
+    summary_shape_init(by_order, zone->groups);
     zone->span = carve(from, zone->span_count * sizeof(struct span), 8);
     zone->row = carve(from, slots * sizeof(struct row), sizeof(struct row));
-    zone->chunk = carve(from, slots * sizeof(struct chunk), 8);
+    zone->chunk = carve(from, slots * sizeof(uint32_t), 8);
     zone->whole = carve(from, zone->groups * sizeof(uint64_t), 8);
-    zone->chunk_set = carve(from, CHUNK_CLASSES * summary_words(&zone->chunk_shape) * sizeof(uint64_t), 8);
-    zone->group_set = carve(from, GROUP_CLASSES * summary_words(&zone->group_shape) * sizeof(uint64_t), 8);
+    zone->chunks_by_use.set = carve(from, CHUNK_PLACES * summary_words(by_use) * sizeof(uint64_t), 8);
+    zone->groups_by_order.set = carve(from, GROUP_PLACES * summary_words(by_order) * sizeof(uint64_t), 8);
+    for (uint64_t slot = 0; zone->chunk != NULL && slot < slots; slot++)
+        store_relaxed(&zone->chunk[slot], CHUNK_OFFLINE);
 }
 
 /* Makes all zones, or with nothing behind `from` counts what they take. Returns the number of pieces. */
@@ -166,6 +170,12 @@ static uint32_t lay_out(const struct source *from, uint32_t nodes, struct carve 
     return pieces;
 }
 
+/* A CPU that the topology does not know has no cache. */
+static uint32_t cpus_of(const struct topo *topo)
+{
+    return topo->cpu_count > 0 ? topo->cpu_count : 1;
+}
+
 uint64_t frame_metadata_size(const struct memmap *map, const struct topo *topo,
                              const struct zone_limits *limits)
 {
@@ -175,6 +185,7 @@ uint64_t frame_metadata_size(const struct memmap *map, const struct topo *topo,
     if (!addressable(map))
         return UINT64_MAX;
     pieces = lay_out(&(struct source){map, limits}, topo->node_count, &memory);
+    carve(&memory, cpus_of(topo) * sizeof(struct frame_cpu), _Alignof(struct frame_cpu));
     carve(&memory, (2 * (uint64_t)pieces + SPARE_RANGES) * sizeof(struct frame_range), 8);
     return align_up(memory.used, FRAME_SIZE);
 }
@@ -208,10 +219,11 @@ static void reset(const struct topo *topo)
     system->zone = NULL;
     system->zone_count = system->ram_count = system->managed_count = system->managed_max = 0;
     system->topo = topo;
+    cache_reset();
     for (unsigned i = 0; i < TOPO_MAX_NODES * ZONE_KINDS; i++)
         system->zone_of[i / ZONE_KINDS][i % ZONE_KINDS] = ZONE_NONE;
     for (unsigned i = 0; i < TOPO_MAX_CPUS; i++)
-        atomic_init(&system->cpu_node[i], i < topo->cpu_count ? topo->cpu[i].node : 0);
+        store_relaxed(&system->cpu_node[i], i < topo->cpu_count ? topo->cpu[i].node : 0);
 }
 
 status_t frame_init(const struct memmap *map, const struct topo *topo, const struct zone_limits *limits,
@@ -229,6 +241,7 @@ status_t frame_init(const struct memmap *map, const struct topo *topo, const str
             return ERR_INVALID;
     }
     pieces = lay_out(&from, topo->node_count, &memory);
+    carve(&memory, cpus_of(topo) * sizeof(struct frame_cpu), _Alignof(struct frame_cpu));
     carve(&memory, 2 * (uint64_t)pieces * sizeof(struct frame_range), 8);
     if (memory.used > metadata_size)
         return ERR_INVALID;
@@ -236,6 +249,8 @@ status_t frame_init(const struct memmap *map, const struct topo *topo, const str
     reset(topo);
     memory = (struct carve){.base = metadata};
     lay_out(&from, topo->node_count, &memory);
+    system->cpu = carve(&memory, cpus_of(topo) * sizeof(struct frame_cpu), _Alignof(struct frame_cpu));
+    system->cpu_count = cpus_of(topo);
     system->ram = carve(&memory, pieces * sizeof(struct frame_range), 8);
     system->managed = carve(&memory, 0, 8);
     system->managed_max = (uint32_t)((metadata_size - memory.used) / sizeof(struct frame_range));
@@ -246,5 +261,7 @@ status_t frame_init(const struct memmap *map, const struct topo *topo, const str
 
         zone_manage(&system->zone[range->zone], range->start, range->end - range->start);
     }
+    for (uint32_t i = 0; i < system->cpu_count; i++)
+        cache_set_home(&system->cpu[i], i, load_relaxed(&system->cpu_node[i]));
     return OK;
 }

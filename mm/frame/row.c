@@ -1,37 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-#include <mm/bits.h>
-
 #include "row.h"
 
-/* The part of word `index` that [at, end) covers. The caller visits only words that it meets. */
-static inline uint64_t row_mask(unsigned index, unsigned at, unsigned end)
-{
-    unsigned first = index * WORD_BITS;
-    unsigned from = at > first ? at - first : 0;
-    unsigned to = end - first < WORD_BITS ? end - first : WORD_BITS;
-
-    return bit_range(from, to);
-}
-
-void row_set(struct row *row, unsigned at, unsigned count)
-{
-    for (unsigned i = at / WORD_BITS; i <= (at + count - 1) / WORD_BITS; i++)
-        row->word[i] |= row_mask(i, at, at + count);
-}
-
-void row_clear(struct row *row, unsigned at, unsigned count)
-{
-    for (unsigned i = at / WORD_BITS; i <= (at + count - 1) / WORD_BITS; i++)
-        row->word[i] &= ~row_mask(i, at, at + count);
-}
-
-void row_fill(struct row *row, bool value)
-{
-    for (unsigned i = 0; i < ROW_WORDS; i++)
-        row->word[i] = value ? ~UINT64_C(0) : 0;
-}
-
-unsigned row_count(const struct row *row, unsigned at, unsigned count)
+unsigned row_count(const struct row_copy *row, unsigned at, unsigned count)
 {
     unsigned set = 0;
 
@@ -40,7 +10,7 @@ unsigned row_count(const struct row *row, unsigned at, unsigned count)
     return set;
 }
 
-unsigned row_largest_block(const struct row *row)
+unsigned row_largest_block(const struct row_copy *row)
 {
     uint64_t full = 0; /* a bit per word that is all ones */
     unsigned largest = 0;
@@ -58,7 +28,7 @@ unsigned row_largest_block(const struct row *row)
 
 /* Turns a row into the starts of its runs of `count` bits: a start stays if the bit `step` above it, which
  * starts a run of the length reached so far, is there too. At most nine rounds, as the length doubles. */
-static void row_run_starts(struct row *row, unsigned count)
+static void row_run_starts(struct row_copy *row, unsigned count)
 {
     for (unsigned length = 1; length < count;) {
         unsigned step = count - length < length ? count - length : length;
@@ -76,7 +46,7 @@ static void row_run_starts(struct row *row, unsigned count)
 }
 
 /* The lowest set bit ≥ from, or ROW_NONE. */
-static unsigned row_next(const struct row *row, unsigned from)
+static unsigned row_next(const struct row_copy *row, unsigned from)
 {
     for (unsigned i = from / WORD_BITS; i < ROW_WORDS; i++) {
         uint64_t word = row->word[i];
@@ -89,9 +59,9 @@ static unsigned row_next(const struct row *row, unsigned from)
     return ROW_NONE;
 }
 
-unsigned row_find(const struct row *row, unsigned count, uint64_t align, uint64_t boundary, unsigned end)
+unsigned row_find(const struct row_copy *row, unsigned count, uint64_t align, uint64_t boundary, unsigned end)
 {
-    struct row starts = *row;
+    struct row_copy starts = *row;
     unsigned at = 0;
 
     row_run_starts(&starts, count);

@@ -1,36 +1,62 @@
 /* SPDX-License-Identifier: MIT
  *
- * A row: the 512 bits of a chunk, 1 = free, in one cache line. Plain functions of bits; no locks, no counts.
+ * A row: the 512 bits of a chunk, 1 = free, in one cache line. All CPUs change rows a word at a time; what needs to
+ * look at a whole row looks at a copy, which may mix moments.
  */
 #ifndef MM_FRAME_ROW_H
 #define MM_FRAME_ROW_H
 
+#include <mm/atomic.h>
+#include <mm/bits.h>
 #include <mm/types.h>
 
 #define ROW_WORDS 8
 
 struct row {
-    _Alignas(64) uint64_t word[ROW_WORDS];
+    _Alignas(64) _Atomic uint64_t word[ROW_WORDS];
+};
+
+struct row_copy {
+    uint64_t word[ROW_WORDS];
 };
 
 _Static_assert(sizeof(struct row) * 8 == CHUNK_FRAMES, "a bit per frame of a chunk, one cache line");
 
-/* Sets or clears count bits from at on. count ≥ 1, at + count ≤ 512. */
-void row_set(struct row *row, unsigned at, unsigned count);
-void row_clear(struct row *row, unsigned at, unsigned count);
+/* The part of word `index` that [at, end) covers. The two meet. */
+static inline uint64_t row_mask(unsigned index, unsigned at, unsigned end)
+{
+    unsigned first = index * WORD_BITS;
+    unsigned from = at > first ? at - first : 0;
+    unsigned to = end - first < WORD_BITS ? end - first : WORD_BITS;
 
-/* Makes all bits one value. */
-void row_fill(struct row *row, bool value);
+    return bit_range(from, to);
+}
 
-/* Set bits among count bits from at on. */
-unsigned row_count(const struct row *row, unsigned at, unsigned count);
+static inline struct row_copy row_copy(const struct row *row)
+{
+    struct row_copy copy;
 
-/* The order of the largest set, aligned run, 0 … 9. The row is not empty. */
-unsigned row_largest_block(const struct row *row);
+    for (unsigned i = 0; i < ROW_WORDS; i++)
+        copy.word[i] = load_seq_cst(&row->word[i]);
+    return copy;
+}
+
+/* Stores a row that nobody else touches. */
+static inline void row_store(struct row *row, const struct row_copy *copy)
+{
+    for (unsigned i = 0; i < ROW_WORDS; i++)
+        store_relaxed(&row->word[i], copy->word[i]);
+}
+
+/* Set bits among count bits from at on. count ≥ 1, at + count ≤ 512. */
+unsigned row_count(const struct row_copy *row, unsigned at, unsigned count);
+
+/* The order of the largest set, aligned run, 0 … 9; 0 also if none is set. */
+unsigned row_largest_block(const struct row_copy *row);
 
 /* The lowest start of `count` set bits that is a multiple of align, ends at or before `end`, and whose run
  * crosses no multiple of boundary. align and boundary are powers of two. ROW_NONE: there is none. */
 #define ROW_NONE CHUNK_FRAMES
-unsigned row_find(const struct row *row, unsigned count, uint64_t align, uint64_t boundary, unsigned end);
+unsigned row_find(const struct row_copy *row, unsigned count, uint64_t align, uint64_t boundary, unsigned end);
 
 #endif

@@ -1,17 +1,26 @@
 /* SPDX-License-Identifier: MIT
  *
- * A set of small integers as a 64-ary tree of bits: level 0 has a bit per member, each level above a bit per
- * word below that is not zero. Adding, removing and finding the next member cost one word per level.
+ * Sets of small integers that all CPUs change at once, as 64-ary trees of bits: level 0 has a bit per member, each
+ * level above a bit per word below that is not zero. Adding, removing and finding the next member cost one word
+ * per level.
  *
- * Many sets of one size share a shape; a set is then nothing but its words, level 0 first, zeroed when empty.
+ * Many sets of one size share a shape; a set is then nothing but its words, level 0 first, zero when empty.
+ *
+ * A set is a hint: what it says is verified by whoever uses it. While nobody changes it, it is exact. Whoever
+ * clears a bit of an upper level looks at the word below again afterwards, and whoever sets one below makes sure
+ * of the bit above; of two that do so at once, the later one sees the other's word (all accesses are sequentially
+ * consistent), so no member stays hidden.
  */
 #ifndef MM_FRAME_SUMMARY_H
 #define MM_FRAME_SUMMARY_H
 
+#include <mm/atomic.h>
 #include <mm/types.h>
 
 #define SUMMARY_LEVELS 6 /* 2^36 members */
 #define SUMMARY_NONE   UINT64_MAX
+
+typedef _Atomic uint64_t set_word_t;
 
 struct summary_shape {
     uint32_t depth;                      /* levels in use */
@@ -26,15 +35,20 @@ static inline uint64_t summary_words(const struct summary_shape *shape)
     return shape->offset[shape->depth];
 }
 
-void summary_add(const struct summary_shape *shape, uint64_t *set, uint64_t member);
+void summary_add(const struct summary_shape *shape, set_word_t *set, uint64_t member);
+void summary_remove(const struct summary_shape *shape, set_word_t *set, uint64_t member);
 
-/* Returns whether the set is empty now. */
-bool summary_remove(const struct summary_shape *shape, uint64_t *set, uint64_t member);
+/* Whether the set has a member. */
+static inline bool summary_any(const struct summary_shape *shape, const set_word_t *set)
+{
+    return load_seq_cst(&set[shape->offset[shape->depth - 1]]) != 0;
+}
 
-/* The least member ≥ from, or SUMMARY_NONE. */
-uint64_t summary_next(const struct summary_shape *shape, const uint64_t *set, uint64_t from);
+/* The least member ≥ from, or SUMMARY_NONE. Levels that disagree because a change is under way are passed over:
+ * at most one round per word of the set. */
+uint64_t summary_next(const struct summary_shape *shape, const set_word_t *set, uint64_t from);
 
-/* Whether every upper level agrees with the level below it. */
-bool summary_check(const struct summary_shape *shape, const uint64_t *set);
+/* Whether every upper level agrees with the level below it. Nobody may change the set meanwhile. */
+bool summary_check(const struct summary_shape *shape, const set_word_t *set);
 
 #endif

@@ -1,167 +1,225 @@
 /* SPDX-License-Identifier: MIT
  *
- * A zone: bitmaps below, buddy above, one lock around both.
+ * A zone: bitmaps below, buddy above.
  *
  * A run is handled as a head inside one chunk, whole chunks, and a tail inside another. Whole free chunks are
  * always the buddy's: a chunk whose last frame comes back goes there at once, so no call has to look for
- * memory in a second place. Every change is validated before the first bit moves.
+ * memory in a second place.
+ *
+ * An allocation looks for a run without changing anything and then takes exactly that. If another CPU was faster, the
+ * pieces taken so far go back and the search starts anew.
  */
-#include "zone.h"
+#include <mm/port.h>
+
+#include "cache.h"
 
 /* Partly used chunks that may or may not hold an odd run are tried this often before a chunk is broken. */
 #define PROBES_BEFORE_BREAKING 16
 
-/* The part of [first, first + count) in the chunk of `first`. */
-static unsigned piece_length(uint64_t first, uint64_t count)
+/* Searches that found nothing while chunks were on the move between bitmap and buddy are repeated so often. A
+ * search that lost a race is repeated without counting: another CPU has won each. */
+#define SEARCHES 64
+
+/* What of a run lies where. */
+struct pieces {
+    uint64_t slot; /* of the head, or of the first whole chunk */
+    unsigned at, head, tail;
+    uint64_t whole;
+};
+
+static struct pieces pieces_of(const struct zone *zone, uint64_t first, uint64_t count)
 {
-    return (unsigned)min_u64(count, CHUNK_FRAMES - first % CHUNK_FRAMES);
+    struct pieces run = {.slot = zone_slot(zone, first), .at = (unsigned)(first % CHUNK_FRAMES)};
+
+    if (run.at != 0 || count < CHUNK_FRAMES)
+        run.head = (unsigned)min_u64(count, CHUNK_FRAMES - run.at);
+    run.whole = (count - run.head) / CHUNK_FRAMES;
+    run.tail = (unsigned)((count - run.head) % CHUNK_FRAMES);
+    return run;
 }
+
+typedef bool (*piece_test_t)(const struct zone *zone, uint64_t slot, unsigned at, unsigned count);
 
 /* All pieces of a run meet a condition. At most one round per chunk of the run. */
-static bool all_pieces(const struct zone *zone, uint64_t first, uint64_t count,
-                       bool (*holds)(const struct zone *zone, uint64_t slot, unsigned at, unsigned count))
+static bool all_pieces(const struct zone *zone, const struct pieces *run, piece_test_t holds)
 {
-    uint64_t slot = zone_slot(zone, first);
+    uint64_t slot = run->slot;
 
-    for (unsigned length; count > 0; first += length, count -= length, slot++) {
-        length = piece_length(first, count);
-        if (!holds(zone, slot, (unsigned)(first % CHUNK_FRAMES), length))
+    if (run->head > 0 && !holds(zone, slot++, run->at, run->head))
+        return false;
+    for (uint64_t i = 0; i < run->whole; i++) {
+        if (!holds(zone, slot++, 0, CHUNK_FRAMES))
             return false;
     }
-    return true;
+    return run->tail == 0 || holds(zone, slot, 0, run->tail);
 }
 
-/* Takes a run that is known to be free. */
-static void take(struct zone *zone, uint64_t first, uint64_t count)
+static void put_whole(struct zone *zone, uint64_t slot, uint64_t count)
 {
-    uint64_t slot = zone_slot(zone, first), whole;
-
-    stat_add(&zone->free, -count);
-    stat_add(&zone->allocs, 1);
-    if (first % CHUNK_FRAMES != 0 || count < CHUNK_FRAMES) {
-        unsigned head = piece_length(first, count);
-
-        bitmap_take(zone, slot++, (unsigned)(first % CHUNK_FRAMES), head);
-        count -= head;
+    for (uint64_t i = 0; i < count; i++) {
+        if (!chunk_put_whole(zone, slot + i))
+            freed_twice(slot + i);
     }
-    whole = count / CHUNK_FRAMES;
-    if (whole > 0)
-        buddy_take(zone, slot, whole);
-    for (uint64_t i = 0; i < whole; i++)
-        zone->chunk[slot + i] = (struct chunk){.state = CHUNK_TAKEN};
-    if (count % CHUNK_FRAMES != 0)
-        bitmap_take(zone, slot + whole, 0, (unsigned)(count % CHUNK_FRAMES));
+    buddy_put(zone, slot, count);
 }
 
-/* Gives back a run of which nothing is free. */
-static void put(struct zone *zone, uint64_t first, uint64_t count)
+static void put_part(struct zone *zone, uint64_t slot, unsigned at, unsigned count)
 {
-    uint64_t slot = zone_slot(zone, first), whole;
+    if (bitmap_put(zone, slot, at, count) != OK)
+        freed_twice(slot);
+}
 
-    stat_add(&zone->free, count);
-    if (first % CHUNK_FRAMES != 0 || count < CHUNK_FRAMES) {
-        unsigned head = piece_length(first, count);
+/* Takes a run, or nothing if another CPU has a part of it. */
+static bool take(struct zone *zone, const struct pieces *run, bool mobile)
+{
+    uint64_t whole = run->slot + (run->head > 0);
 
-        bitmap_put(zone, slot++, (unsigned)(first % CHUNK_FRAMES), head);
-        count -= head;
-    }
-    whole = count / CHUNK_FRAMES;
-    for (uint64_t i = 0; i < whole; i++)
-        zone->chunk[slot + i] = (struct chunk){.free = CHUNK_FRAMES, .state = CHUNK_BUDDY};
-    if (whole > 0)
-        buddy_put(zone, slot, whole);
-    if (count % CHUNK_FRAMES != 0)
-        bitmap_put(zone, slot + whole, 0, (unsigned)(count % CHUNK_FRAMES));
+    if (run->head > 0 && !bitmap_take(zone, run->slot, run->at, run->head, mobile))
+        return false;
+    if (run->whole > 0 && !buddy_take(zone, whole, run->whole))
+        goto put_head;
+    for (uint64_t i = 0; i < run->whole; i++)
+        chunk_take_whole(zone, whole + i, mobile);
+    if (run->tail == 0 || bitmap_take(zone, whole + run->whole, 0, run->tail, mobile))
+        return true;
+    if (run->whole > 0)
+        put_whole(zone, whole, run->whole);
+put_head:
+    if (run->head > 0)
+        put_part(zone, run->slot, run->at, run->head);
+    return false;
+}
+
+/* Gives back a run of which nothing is free. One frame may turn out to be given back by another CPU at this moment
+ * (ERR_BUSY); with longer runs that is beyond repair. */
+static status_t put(struct zone *zone, const struct pieces *run)
+{
+    uint64_t slot = run->slot;
+
+    if (run->head == 1 && run->whole == 0 && run->tail == 0)
+        return bitmap_put_word(zone, slot, run->at / WORD_BITS, UINT64_C(1) << run->at % WORD_BITS);
+    if (run->head > 0)
+        put_part(zone, slot++, run->at, run->head);
+    if (run->whole > 0)
+        put_whole(zone, slot, run->whole);
+    if (run->tail > 0)
+        put_part(zone, slot + run->whole, 0, run->tail);
+    return OK;
 }
 
 static bool find(const struct zone *zone, const struct want *want, uint64_t *first)
 {
     uint64_t slot;
 
-    if (want->count > stat_get(&zone->free))
-        return false;
-    if (want->count < CHUNK_FRAMES && bitmap_find(zone, want, PROBES_BEFORE_BREAKING, first))
+    if (want->count < CHUNK_FRAMES && bitmap_find(zone, want, want->mobile, PROBES_BEFORE_BREAKING, first))
         return true;
     if (buddy_find(zone, want, &slot)) {
         *first = zone_frame(zone, slot);
         return true;
     }
-    /* Bound: every chunk of the zone. */
-    return want->count < CHUNK_FRAMES && bitmap_find(zone, want, UINT64_MAX, first);
+    /* Bound: every chunk of the zone. Last, those of the other mobility class. */
+    return want->count < CHUNK_FRAMES && (bitmap_find(zone, want, want->mobile, UINT64_MAX, first) ||
+                                          bitmap_find(zone, want, !want->mobile, UINT64_MAX, first));
 }
 
 bool zone_alloc(struct zone *zone, const struct want *want, uint64_t *first)
 {
-    uint64_t irq = spin_lock(&zone->lock);
-    bool found = find(zone, want, first);
+    for (unsigned searches = 0; searches < SEARCHES;) {
+        uint64_t moves = load_seq_cst(&zone->moves);
 
-    if (found)
-        take(zone, *first, want->count);
-    else
-        stat_add(&zone->failures, 1);
-    spin_unlock(&zone->lock, irq);
-    return found;
+        if (find(zone, want, first)) {
+            struct pieces run = pieces_of(zone, *first, want->count);
+
+            if (take(zone, &run, want->mobile)) {
+                fetch_add(&zone->free, -want->count);
+                fetch_add(&zone->allocs, 1);
+                return true;
+            }
+            continue;
+        }
+        if ((uint32_t)moves == 0 && load_seq_cst(&zone->moves) == moves)
+            break;
+        searches++;
+        port_cpu_relax();
+    }
+    fetch_add(&zone->failures, 1);
+    return false;
 }
 
-bool zone_alloc_at(struct zone *zone, uint64_t first, uint64_t count)
+bool zone_alloc_at(struct zone *zone, uint64_t first, uint64_t count, bool mobile)
 {
-    uint64_t irq = spin_lock(&zone->lock);
-    bool found = all_pieces(zone, first, count, bitmap_all_free);
+    struct pieces run = pieces_of(zone, first, count);
 
-    if (found)
-        take(zone, first, count);
-    else
-        stat_add(&zone->failures, 1);
-    spin_unlock(&zone->lock, irq);
-    return found;
+    if (!all_pieces(zone, &run, bitmap_all_free) || !take(zone, &run, mobile)) {
+        fetch_add(&zone->failures, 1);
+        return false;
+    }
+    fetch_add(&zone->free, -count);
+    fetch_add(&zone->allocs, 1);
+    return true;
 }
 
 /* Whether a piece lies in a chunk of which every frame is managed. */
 static bool chunk_managed(const struct zone *zone, uint64_t slot, unsigned at, unsigned count)
 {
+    uint32_t state = CHUNK_STATE(chunk_word(zone, slot));
+
     (void)at, (void)count;
-    return zone->chunk[slot].state > CHUNK_RAGGED;
+    return state == CHUNK_BITS || state == CHUNK_BUDDY;
 }
 
 status_t zone_free(struct zone *zone, uint64_t first, uint64_t count)
 {
-    uint64_t irq = spin_lock(&zone->lock);
-    status_t status = OK;
+    struct pieces run = pieces_of(zone, first, count);
+    status_t status;
 
-    if (!all_pieces(zone, first, count, chunk_managed) && !managed_contains(first, count))
-        status = ERR_INVALID;
-    else if (!all_pieces(zone, first, count, bitmap_none_free))
-        status = ERR_BUSY;
+    if (!all_pieces(zone, &run, chunk_managed) && !managed_contains(first, count))
+        return ERR_INVALID;
+    if (!all_pieces(zone, &run, bitmap_none_free))
+        return ERR_BUSY;
+    status = put(zone, &run);
     if (status == OK) {
-        put(zone, first, count);
-        stat_add(&zone->frees, 1);
+        fetch_add(&zone->free, count);
+        fetch_add(&zone->frees, 1);
     }
-    spin_unlock(&zone->lock, irq);
     return status;
+}
+
+bool zone_put_chunk(struct zone *zone, uint64_t slot)
+{
+    bool put = chunk_put_whole(zone, slot);
+
+    if (put)
+        buddy_put(zone, slot, 1);
+    return put;
 }
 
 void zone_manage(struct zone *zone, uint64_t first, uint64_t count)
 {
-    uint64_t irq = spin_lock(&zone->lock);
-    uint64_t slot = zone_slot(zone, first), last = slot + (first % CHUNK_FRAMES + count - 1) / CHUNK_FRAMES;
+    struct pieces run = pieces_of(zone, first, count);
 
-    for (; slot <= last; slot++)
-        stat_add(&zone->chunks, zone->chunk[slot].state == CHUNK_OFFLINE);
-    stat_add(&zone->managed, count);
-    put(zone, first, count);
-    spin_unlock(&zone->lock, irq);
+    if (run.head > 0)
+        bitmap_open(zone, run.slot);
+    if (run.tail > 0)
+        bitmap_open(zone, run.slot + (run.head > 0) + run.whole);
+    fetch_add(&zone->managed, count);
+    if (put(zone, &run) != OK)
+        port_panic("a frame was free before it was handed over");
+    fetch_add(&zone->free, count);
 }
 
-frame_state_t zone_query(struct zone *zone, uint64_t frame)
+uint64_t zone_free_frames(const struct zone *zone)
 {
-    uint64_t irq = spin_lock(&zone->lock);
+    return load_relaxed(&zone->free) - cache_sums(zone).taken;
+}
+
+frame_state_t zone_query(const struct zone *zone, uint64_t frame)
+{
     uint64_t slot = zone_slot(zone, frame);
-    frame_state_t state = FRAME_ALLOCATED;
 
     if (bitmap_all_free(zone, slot, (unsigned)(frame % CHUNK_FRAMES), 1))
-        state = FRAME_FREE;
-    else if (zone->chunk[slot].state <= CHUNK_RAGGED && !managed_contains(frame, 1))
-        state = FRAME_UNMANAGED;
-    spin_unlock(&zone->lock, irq);
-    return state;
+        return FRAME_FREE;
+    if (!chunk_managed(zone, slot, 0, 1) && !managed_contains(frame, 1))
+        return FRAME_UNMANAGED;
+    return FRAME_ALLOCATED;
 }

@@ -2,17 +2,31 @@
  *
  * Inside mm/frame: what a zone is made of.
  *
- *   chunk   512 frames. A 32-bit word {free count, state, order} and a row of 512 bits.
+ *   chunk   512 frames. A 32-bit word {free count, mobile, state, order, sequence} and a row of 512 bits, 1 = free.
  *   group   64 chunks (128 MiB): one word of `whole`, a bit per chunk that the buddy owns.
  *   spans   stretches of groups. Address space without RAM between them has no metadata at all. Chunks and
  *           groups are numbered through all spans of the zone in address order: a chunk's number is its slot,
  *           and slot / 64 is its group.
  *
- * Both layers are searched in the same way. A chunk that is partly free is in one of CHUNK_CLASSES sets, by
- * how full it is and by the order of its largest aligned free block; a group with whole chunks is in one of
- * GROUP_CLASSES sets, by the order of its largest aligned block of whole chunks. A word says which sets have
- * members, so "the fullest chunk with a block of 2^k frames" is one mask and one bit scan, then one step per
- * level of the set. Merging is implicit: there are no lists, and a block exists when its bits are set.
+ * Both layers are searched in the same way (listing.h). A chunk that is partly free is listed by mobility class, by
+ * how full it is and by the order of its largest aligned free block; a group with whole chunks by the order of its
+ * largest aligned block of whole chunks. So "the fullest chunk with a block of 2^k frames" is one mask and one
+ * bit scan, then one step per level of the set. Merging is implicit: there are no lists, and a block exists when
+ * its bits are set.
+ *
+ * There are no locks. What everything rests on:
+ *   1. A chunk's count is taken down before its bits are, and put up after they are put back. So a chunk has at
+ *      least as many free bits as its count says, whoever has lowered the count is owed that many bits, and at 512
+ *      all bits are free and nobody is owed any.
+ *   2. Only the compare-and-swap that takes the count to 512 makes a chunk the buddy's (CHUNK_BUDDY). Whoever did it
+ *      clears the row, then sets the bit in `whole`. Whoever clears a bit of `whole` owns the chunk until it stores
+ *      a new word. In between nobody else touches word or row.
+ *   3. The row of a chunk that is whole, offline or taken whole is all zero; so a run of whole chunks is allocated and
+ *      freed without touching rows.
+ *   4. The order in a chunk word is never too low while nobody is at work: frees raise it in the same
+ *      compare-and-swap that raises the count, and lowering it fails if a free came between (`sequence`).
+ *   5. A chunk on its way between bitmap and buddy is in sight of nobody. `moves` counts such moments, so that a
+ *      search that found nothing knows whether to look again.
  *
  * Frames that a zone's chunk covers but that are not the zone's (holes, other nodes, the tail) are born
  * allocated. All frame numbers here are plain integers; the boxed ones end at frame.c.
@@ -20,41 +34,38 @@
 #ifndef MM_FRAME_ZONE_H
 #define MM_FRAME_ZONE_H
 
-#include <stdatomic.h>
-
+#include <mm/atomic.h>
 #include <mm/bits.h>
 #include <mm/frame.h>
 #include <mm/spinlock.h>
 
+#include "listing.h"
 #include "row.h"
-#include "summary.h"
 
 #define GROUP_CHUNKS UINT64_C(64)
 #define GROUP_ORDER  (CHUNK_SHIFT + 6)
 #define GROUP_FRAMES (GROUP_CHUNKS * CHUNK_FRAMES)
 
-enum chunk_state {
-    CHUNK_OFFLINE, /* no frame of it is managed */
-    CHUNK_RAGGED,  /* as BITS, but some frames may not be managed: whoever frees must ask */
-    CHUNK_BITS,    /* the row says which frames are free; not all are */
-    CHUNK_BUDDY,   /* all free, its bit in `whole` is set; the row means nothing */
-    CHUNK_TAKEN,   /* all allocated as part of a larger run; the row means nothing */
-};
+/* A chunk word. The low half alone says whether a chunk is an ordinary one, of which class, and how full:
+ * see cache.c. */
+#define CHUNK_FREE(word)   ((uint32_t)(word) & 0x3ffu) /* 0 … 512 */
+#define CHUNK_MOBILE       (1u << 10)                  /* class of the runs in it */
+#define CHUNK_STATE(word)  ((uint32_t)(word) & (3u << 11))
+#define CHUNK_ORDER(word)  ((uint32_t)(word) >> 16 & 0xfu) /* of the largest aligned free block, if any are free */
+#define CHUNK_ORDER_SHIFT  16
+#define CHUNK_SEQUENCE     (1u << 20) /* one of 4096; counts frees */
 
-struct chunk {
-    uint16_t free;
-    uint8_t state; /* enum chunk_state */
-    uint8_t order; /* RAGGED, BITS with free > 0: of the largest aligned free block */
-};
+#define CHUNK_BITS    (0u << 11) /* the row says which frames are free; not all are */
+#define CHUNK_RAGGED  (1u << 11) /* as BITS, but some frames may not be managed: whoever frees must ask */
+#define CHUNK_BUDDY   (2u << 11) /* all free, and its bit in `whole` set */
+#define CHUNK_OFFLINE (3u << 11) /* no frame of it is managed */
 
-_Static_assert(sizeof(struct chunk) == 4, "one compare-and-swap covers it");
+/* By how many frames are free: the fewer, the rather a chunk is used. */
+#define OCCUPANCIES  4
+#define CHUNK_PLACES (2 * OCCUPANCIES * CHUNK_SHIFT)
+#define GROUP_PLACES 7 /* orders 9 … 15 */
 
-/* Chunk index = occupancy × CHUNK_SHIFT + order; occupancy 0 has the fewest free frames. */
-#define OCCUPANCIES   4
-#define CHUNK_CLASSES (OCCUPANCIES * CHUNK_SHIFT)
-#define GROUP_CLASSES 7 /* orders 9 … 15 */
-
-_Static_assert(CHUNK_CLASSES <= WORD_BITS, "one word says which have members");
+_Static_assert(OCCUPANCIES * CHUNK_SHIFT == LISTING_BLOCK, "a block of places per mobility class");
 
 struct span {
     uint64_t group; /* number of the first group, as addresses count */
@@ -76,19 +87,17 @@ struct zone {
     uint32_t span_count;
     uint32_t groups;
     struct span *span;
-    struct summary_shape chunk_shape, group_shape;
 
-    spinlock_t lock; /* covers all that follows, and what it points to */
+    _Atomic uint32_t *chunk;
     struct row *row;
-    struct chunk *chunk;
-    uint64_t *chunk_set;    /* CHUNK_CLASSES sets of slots */
-    uint64_t *group_set;    /* GROUP_CLASSES sets of groups */
-    uint64_t *whole;        /* a word per group */
-    uint64_t chunk_classes; /* which sets have members */
-    uint64_t group_classes;
+    _Atomic uint64_t *whole; /* a word per group */
 
-    /* Changed under the lock, read without it too. */
-    _Atomic uint64_t managed, free, chunks, whole_chunks, allocs, frees, failures;
+    /* Changed with every batch of frames; a line of their own each. */
+    _Alignas(64) _Atomic uint64_t free; /* in bitmaps and buddy; see zone_free_frames() */
+    _Atomic uint64_t allocs, frees, failures;
+    _Alignas(64) _Atomic uint64_t managed, chunks, whole_chunks;
+    _Atomic uint64_t moves; /* low half: under way; high half: done */
+    struct listing chunks_by_use, groups_by_order;
 };
 
 /* A request in frame numbers, with nothing left out. */
@@ -96,36 +105,33 @@ struct want {
     uint64_t count, align;
     uint64_t boundary; /* the run crosses no multiple of it */
     uint64_t end;      /* the run ends here or before */
+    bool mobile;
 };
 
-static inline void stat_add(_Atomic uint64_t *stat, uint64_t n)
+static inline uint32_t chunk_word(const struct zone *zone, uint64_t slot)
 {
-    atomic_store_explicit(stat, atomic_load_explicit(stat, memory_order_relaxed) + n, memory_order_relaxed);
+    return load_seq_cst(&zone->chunk[slot]);
 }
 
-static inline uint64_t stat_get(const _Atomic uint64_t *stat)
+static inline bool chunk_has_row(uint32_t word)
 {
-    return atomic_load_explicit(stat, memory_order_relaxed);
+    return CHUNK_STATE(word) <= CHUNK_RAGGED;
 }
 
-static inline uint64_t *chunk_set(const struct zone *zone, unsigned index)
+static inline uint64_t whole_word(const struct zone *zone, uint64_t group)
 {
-    return zone->chunk_set + index * summary_words(&zone->chunk_shape);
+    return load_seq_cst(&zone->whole[group]);
 }
 
-static inline uint64_t *group_set(const struct zone *zone, unsigned index)
+/* A moment in which a chunk is in sight of nobody. */
+static inline void move_begin(struct zone *zone)
 {
-    return zone->group_set + index * summary_words(&zone->group_shape);
+    fetch_add(&zone->moves, 1);
 }
 
-static inline unsigned chunk_class(struct chunk chunk)
+static inline void move_end(struct zone *zone)
 {
-    return chunk.free / (CHUNK_FRAMES / OCCUPANCIES) * CHUNK_SHIFT + chunk.order;
-}
-
-static inline bool chunk_has_row(struct chunk chunk)
-{
-    return chunk.state == CHUNK_RAGGED || chunk.state == CHUNK_BITS;
+    fetch_add(&zone->moves, (UINT64_C(1) << 32) - 1);
 }
 
 /* ---- span.c: frame number ↔ slot ----------------------------------------------------------------------- */
@@ -139,47 +145,93 @@ uint64_t zone_frame(const struct zone *zone, uint64_t slot);
 /* The range that holds frame, or NULL. At most log2(count) + 1 steps. */
 const struct frame_range *range_find(const struct frame_range *range, uint32_t count, uint64_t frame);
 
-/* ---- buddy.c: whole chunks. The caller holds the lock. ------------------------------------------------- */
+/* ---- buddy.c: whole chunks ----------------------------------------------------------------------------- */
 
-/* Puts in or takes out `count` consecutive slots of one span, and nothing else: chunk states are the
- * caller's. */
+/* Puts in `count` consecutive slots of one span, and nothing else: chunk states are the caller's. */
 void buddy_put(struct zone *zone, uint64_t slot, uint64_t count);
-void buddy_take(struct zone *zone, uint64_t slot, uint64_t count);
+
+/* Takes all of them or none; false: another CPU has one of them. */
+bool buddy_take(struct zone *zone, uint64_t slot, uint64_t count);
+
+/* Takes up to `most` (≤ 64) chunks of one group, from the group that least is lost with, but none that ends after
+ * frame `end`. Returns their bits in the group's word, 0 if there are none. */
+uint64_t buddy_take_some(struct zone *zone, unsigned most, uint64_t *group);
 
 /* The first slot of free consecutive chunks that hold the wanted run from their first frame on; the smallest
  * aligned block that will do comes first. Of the last chunk only the run's part need be free. False: none. */
 bool buddy_find(const struct zone *zone, const struct want *want, uint64_t *slot);
 
-/* ---- bitmap.c: frames inside chunks. The caller holds the lock. ---------------------------------------- */
+/* Where a group belongs. */
+uint32_t group_place(const void *zone, uint64_t group);
 
-/* Takes or gives back [at, at + count) of one chunk; any state that allows it. Gives a chunk that becomes
- * whole to the buddy. */
-void bitmap_take(struct zone *zone, uint64_t slot, unsigned at, unsigned count);
-void bitmap_put(struct zone *zone, uint64_t slot, unsigned at, unsigned count);
+/* ---- bitmap.c: frames inside chunks -------------------------------------------------------------------- */
+
+/* Takes [at, at + count) of one chunk, whatever its state; false, and nothing changed, if another CPU has some. A
+ * whole chunk is broken, and what remains of it listed, in the mobility class asked for. */
+bool bitmap_take(struct zone *zone, uint64_t slot, unsigned at, unsigned count, bool mobile);
+
+/* Takes up to `most` frames of one partly used chunk, its lowest; returns how many, 0 if there are none. */
+unsigned bitmap_take_some(struct zone *zone, uint64_t slot, unsigned most, uint16_t *at);
+
+/* Gives back [at, at + count) of one chunk. ERR_BUSY: some are free already; nothing was changed. Panics if another
+ * CPU gives some of them back at this very moment. */
+MUST_CHECK status_t bitmap_put(struct zone *zone, uint64_t slot, unsigned at, unsigned count);
+
+/* Gives back the frames of one word of a chunk's row, a bit each. The same. */
+MUST_CHECK status_t bitmap_put_word(struct zone *zone, uint64_t slot, unsigned index, uint64_t bits);
+
+/* Panics: two CPUs give back the same frames at the same moment. */
+_Noreturn void freed_twice(uint64_t slot);
+
+/* A chunk of which no frame is managed yet takes frames from now on. Any number of CPUs may say so. */
+void bitmap_open(struct zone *zone, uint64_t slot);
+
+/* Breaks a whole chunk that the caller has taken from the buddy: all but [at, at + count) is free, and listed in the
+ * mobility class. */
+void bitmap_break(struct zone *zone, uint64_t slot, unsigned at, unsigned count, bool mobile);
+
+/* A whole chunk that the caller has taken from the buddy becomes one with no free frames. */
+void chunk_take_whole(struct zone *zone, uint64_t slot, bool mobile);
+
+/* A chunk with no free frames (or offline) becomes the buddy's: the caller sets its bit. False: it is not so. */
+bool chunk_put_whole(struct zone *zone, uint64_t slot);
 
 /* Whether all of [at, at + count) of a chunk is free; whether none is. */
 bool bitmap_all_free(const struct zone *zone, uint64_t slot, unsigned at, unsigned count);
 bool bitmap_none_free(const struct zone *zone, uint64_t slot, unsigned at, unsigned count);
 
-/* The first frame of a run of < 512 frames in a partly used chunk. Chunks that surely have one are tried
- * fullest first; then up to `probes` of those that may have one. False: none found. */
-bool bitmap_find(const struct zone *zone, const struct want *want, uint64_t probes, uint64_t *frame);
+/* The first frame of a run of < 512 frames in a partly used chunk of a mobility class. Chunks that surely have one
+ * are tried fullest first; then up to `probes` of those that may have one. False: none found. */
+bool bitmap_find(const struct zone *zone, const struct want *want, bool mobile, uint64_t probes, uint64_t *frame);
 
-/* ---- zone.c: both together. Takes the lock. ------------------------------------------------------------ */
+/* The fullest chunk of a mobility class that has a free frame, looking from slot `from` on and then from the
+ * start; or SUMMARY_NONE. */
+uint64_t bitmap_fullest(const struct zone *zone, bool mobile, uint64_t from);
+
+/* Where a chunk belongs. */
+uint32_t chunk_place(const void *zone, uint64_t slot);
+
+/* ---- zone.c: both together ----------------------------------------------------------------------------- */
 
 bool zone_alloc(struct zone *zone, const struct want *want, uint64_t *first);
 
 /* Takes exactly these frames of the zone if all are free. */
-bool zone_alloc_at(struct zone *zone, uint64_t first, uint64_t count);
+bool zone_alloc_at(struct zone *zone, uint64_t first, uint64_t count, bool mobile);
 
 /* Gives back frames of the zone's RAM. ERR_INVALID, ERR_BUSY as frame_free. */
 MUST_CHECK status_t zone_free(struct zone *zone, uint64_t first, uint64_t count);
+
+/* Gives back a chunk that was taken whole. False: it was not. */
+bool zone_put_chunk(struct zone *zone, uint64_t slot);
+
+/* Free frames in bitmaps and buddy: what the caches do not hold. */
+uint64_t zone_free_frames(const struct zone *zone);
 
 /* Hands over frames of the zone's RAM for the first time. */
 void zone_manage(struct zone *zone, uint64_t first, uint64_t count);
 
 /* The state of one frame of the zone's RAM. */
-frame_state_t zone_query(struct zone *zone, uint64_t frame);
+frame_state_t zone_query(const struct zone *zone, uint64_t frame);
 
 /* ---- managed.c: which frames were handed over. Takes managed_lock; zone locks come first. -------------- */
 
@@ -198,8 +250,8 @@ void range_append(struct frame_range *table, uint32_t *count, struct frame_range
 
 /* ---- check.c ------------------------------------------------------------------------------------------- */
 
-void zone_stats(struct zone *zone, struct frame_zone_stats *stats);
-const char *zone_check(struct zone *zone);
+void zone_stats(const struct zone *zone, struct frame_zone_stats *stats);
+const char *zone_check(const struct zone *zone);
 
 /* ---- The system ---------------------------------------------------------------------------------------- */
 
@@ -215,6 +267,8 @@ struct frame_system {
     uint32_t ram_count;
     uint64_t metadata_bytes;
 
+    struct frame_cpu *cpu; /* caches of CPUs 0 … cpu_count - 1 */
+    uint32_t cpu_count;
     _Atomic uint16_t cpu_node[TOPO_MAX_CPUS];
 
     spinlock_t managed_lock; /* covers what follows; taken inside zone locks */

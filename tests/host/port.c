@@ -65,6 +65,14 @@ void port_panic(const char *format, ...)
     abort();
 }
 
+unsigned host_reports;
+
+void port_report(const char *format, ...)
+{
+    (void)format;
+    host_reports++;
+}
+
 unsigned test_cpus(void)
 {
     return HOST_CPUS;

@@ -215,6 +215,7 @@ TEST(layout, differential)
 
     what = NULL;
     CHECK_EQ(start_machine(), OK);
+    frame_set_caching(false);
     CHECK(frame_zone_count() >= 6);
     read_machine();
     for (unsigned i = 0; i < ROUNDS && what == NULL; i++) {
@@ -226,6 +227,7 @@ TEST(layout, differential)
         if (i % 500 == 0)
             compare_statistics();
     }
+    frame_set_caching(true);
     layout_end();
     if (what != NULL)
         test_fail(test_result_, __FILE__, __LINE__, "%s", what);

@@ -77,9 +77,10 @@ typedef enum frame_flags {
     FRAME_THIS_NODE = 1 << 1,   /* fail rather than use another node */
     FRAME_THIS_ZONE = 1 << 2,   /* fail rather than use a lower zone */
     FRAME_AT = 1 << 3,          /* exactly the frames from request.at on */
+    FRAME_MOVABLE = 1 << 4,     /* what lies in them can be moved elsewhere; kept apart from what cannot */
 } frame_flags_t;
 
-#define FRAME_FLAGS_ALL 0xfu
+#define FRAME_FLAGS_ALL 0x1fu
 
 struct frame_request {
     uint64_t count;      /* frames, 1 … 2^20; exact */
@@ -94,7 +95,9 @@ struct frame_request {
 
 struct frame_zone_stats {
     uint64_t managed;    /* frames handed to the zone */
-    uint64_t free;
+    uint64_t free;             /* those in caches included */
+    uint64_t cached;           /* of these, in per-CPU caches */
+    uint64_t cached_chunks;    /* of these, whole chunks */
     uint64_t chunks;           /* 512-frame chunks of which at least one frame is managed */
     uint64_t whole_chunks;     /* of these, wholly free */
     uint64_t largest_run;      /* frames; O(zone) */
@@ -133,11 +136,24 @@ MUST_CHECK status_t frame_alloc(const struct frame_request *request, pfn_t *firs
 
 /* Gives a run back, or any part of one: [first, first + count) must be allocated frames of one zone.
  * ERR_INVALID: count is 0 or the frames are not managed. ERR_BUSY: some of them are free already; nothing
- * was changed. Any context. */
+ * was changed. A single frame, or a chunk, may go into this CPU's cache unchecked; that it was free or not managed is
+ * then reported (port_report) when it leaves the cache for its zone. See frame_set_caching. Two CPUs that free parts
+ * of the same longer run at the same moment stop the machine. Any context. */
 MUST_CHECK status_t frame_free(pfn_t first, uint64_t count);
 
 /* One frame, Normal zone, calling CPU's node: what page tables and most callers ask for. */
 MUST_CHECK status_t frame_alloc_one(uint32_t flags, pfn_t *frame);
+
+/* Gives all frames in per-CPU caches back to their zones. Frames that other CPUs cache meanwhile stay. Any context but
+ * an interrupt that hit an allocator call, where it does nothing. Waits for the other CPUs' answer to a fence. */
+void frame_drain(void);
+
+/* Gives back what one CPU has cached, which stops or has stopped. cpu < TOPO_MAX_CPUS. As frame_drain. */
+void frame_cpu_offline(unsigned cpu);
+
+/* Without caches every call reaches the zones: slower, but a wrong free is told to the caller who makes it. On from
+ * frame_init on. Other CPUs may go on meanwhile. Context as frame_drain. */
+void frame_set_caching(bool on);
 
 /* Late memory: hands [first, first + count), held back at frame_init, to the allocator. It may lie in several
  * zones. ERR_INVALID: a part is not RAM of the map. ERR_BUSY: a part is managed already. ERR_FULL: too many

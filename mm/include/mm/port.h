@@ -48,6 +48,10 @@ void port_tlb_flush(vaddr_t start, uint64_t size);
 /* Reports a broken invariant and stops the machine. Any context. */
 _Noreturn void port_panic(const char *format, ...) PRINTF(1, 2);
 
+/* Reports misuse by a caller that was survived (a frame freed twice), with where it came from if that is known. Any
+ * context. */
+void port_report(const char *format, ...) PRINTF(1, 2);
+
 #include <port_impl.h>
 
 #ifdef NDEBUG

@@ -1,0 +1,471 @@
+/* SPDX-License-Identifier: MIT */
+#include <mm/port.h>
+
+#include "cache.h"
+
+#define CPU_WORDS (TOPO_MAX_CPUS / WORD_BITS)
+
+static struct frame_cpu no_cache = {.attention = CACHE_NONE};
+
+struct frame_cpu *frame_cpu_table[TOPO_MAX_CPUS] = {[0 ... TOPO_MAX_CPUS - 1] = &no_cache};
+
+static _Atomic bool switched_off;
+
+/* CPUs whose caches may hold frames. */
+static _Atomic uint64_t active[CPU_WORDS];
+
+static void count_up(_Atomic uint64_t *counter, uint64_t by)
+{
+    store_relaxed(counter, load_relaxed(counter) + by);
+}
+
+/* ---- Going in and out ---------------------------------------------------------------------------------- */
+
+static void leave(struct frame_cpu *cpu)
+{
+    store_release(&cpu->busy, 0);
+}
+
+/* The owner goes in, and opens its cache if it is parked. */
+static bool enter(struct frame_cpu *cpu)
+{
+    uint32_t parked = CACHE_PARKED;
+
+    if (load_relaxed(&cpu->busy) != 0)
+        return false;
+    store_relaxed(&cpu->busy, 1);
+    compiler_fence();
+    if (load_acquire(&cpu->attention) == CACHE_OPEN)
+        return true;
+    if (compare_exchange(&cpu->attention, &parked, CACHE_OPEN)) {
+        unsigned self = port_cpu();
+
+        fetch_or(&active[self / WORD_BITS], UINT64_C(1) << self % WORD_BITS);
+        return true;
+    }
+    leave(cpu);
+    return false;
+}
+
+/* ---- Single frames ------------------------------------------------------------------------------------- */
+
+/* Frames of one row word go back; `first` counts from cpu->first. */
+static void put_word(struct frame_cpu *cpu, uint32_t first, uint64_t bits)
+{
+    struct zone *zone = cpu->zone;
+    uint64_t slot = zone_slot(zone, cpu->first + first);
+    unsigned index = first % CHUNK_FRAMES / WORD_BITS;
+
+    if (bitmap_put_word(zone, slot, index, bits) == OK) {
+        count_up(&cpu->spilled, bit_count(bits));
+        return;
+    }
+    for (; bits != 0; bits &= bits - 1) { /* find the wrong ones */
+        if (bitmap_put_word(zone, slot, index, bits & -bits) == OK)
+            count_up(&cpu->spilled, 1);
+        else
+            port_report("frame %#llx was freed twice", (unsigned long long)(cpu->first + first + bit_lowest(bits)));
+    }
+}
+
+/* Gives all frames of a stack back, neighbours in a row together. */
+static void flush(struct frame_cpu *cpu, struct frame_stack *stack)
+{
+    uint32_t count = load_relaxed(&stack->count);
+
+    for (uint32_t i = 0; i < count;) {
+        uint32_t first = stack->frame[i] - stack->frame[i] % WORD_BITS;
+        uint64_t bits = 0;
+
+        for (; i < count && stack->frame[i] - first < WORD_BITS; i++) {
+            uint64_t bit = UINT64_C(1) << stack->frame[i] % WORD_BITS;
+
+            if ((bits & bit) != 0)
+                port_report("frame %#llx was freed twice", (unsigned long long)(cpu->first + stack->frame[i]));
+            bits |= bit;
+        }
+        put_word(cpu, first, bits);
+    }
+    store_relaxed(&stack->count, 0);
+}
+
+/* The chunk to take from: the same as before while it lasts, then the fullest there is, then a whole one. */
+static uint64_t choose_chunk(const struct frame_cpu *cpu, const struct frame_stack *stack, bool mobile)
+{
+    uint64_t slot = zone_slot(cpu->zone, cpu->first + stack->chunk * CHUNK_FRAMES);
+    uint32_t word = chunk_word(cpu->zone, slot);
+
+    if (CHUNK_STATE(word) == CHUNK_BITS && CHUNK_FREE(word) > 0 && ((word & CHUNK_MOBILE) != 0) == mobile)
+        return slot;
+    return bitmap_fullest(cpu->zone, mobile, cpu->start);
+}
+
+/* Breaks a whole chunk and takes its first `count` frames. False: there is none. */
+static bool break_whole(struct zone *zone, unsigned count, bool mobile, uint64_t *slot)
+{
+    uint64_t group, bit;
+
+    move_begin(zone);
+    bit = buddy_take_some(zone, 1, &group);
+    if (bit != 0) {
+        *slot = group * GROUP_CHUNKS + bit_lowest(bit);
+        bitmap_break(zone, *slot, 0, count, mobile);
+    }
+    move_end(zone);
+    return bit != 0;
+}
+
+/* Up to CACHE_BATCH frames of one chunk; returns how many. */
+static unsigned take_batch(struct frame_cpu *cpu, const struct frame_stack *stack, bool mobile, uint64_t *slot,
+                           uint16_t *at)
+{
+    struct zone *zone = cpu->zone;
+    unsigned count = 0;
+
+    /* A chunk that another CPU empties at this moment: the next is tried. */
+    while (count == 0 && (*slot = choose_chunk(cpu, stack, mobile)) != SUMMARY_NONE)
+        count = bitmap_take_some(zone, *slot, CACHE_BATCH, at);
+    if (count > 0)
+        return count;
+    if (break_whole(zone, CACHE_BATCH, mobile, slot)) {
+        for (; count < CACHE_BATCH; count++)
+            at[count] = (uint16_t)count;
+        return count;
+    }
+    *slot = bitmap_fullest(zone, !mobile, cpu->start);
+    return *slot == SUMMARY_NONE ? 0 : bitmap_take_some(zone, *slot, CACHE_BATCH, at);
+}
+
+/* Fills an empty stack, so that the lowest frame is handed out first. */
+static bool refill(struct frame_cpu *cpu, struct frame_stack *stack, bool mobile)
+{
+    uint16_t at[CACHE_BATCH];
+    uint64_t slot, offset;
+    unsigned count;
+
+    count = take_batch(cpu, stack, mobile, &slot, at);
+    if (count == 0)
+        return false;
+    offset = zone_frame(cpu->zone, slot) - cpu->first;
+    stack->chunk = (uint32_t)(offset / CHUNK_FRAMES);
+    for (unsigned i = 0; i < count; i++)
+        stack->frame[count - 1 - i] = (uint32_t)offset + at[i];
+    store_relaxed(&stack->count, count);
+    count_up(&cpu->filled, count);
+    return true;
+}
+
+bool cache_alloc(struct frame_cpu *cpu, bool mobile, uint64_t *frame)
+{
+    struct frame_stack *stack = &cpu->stack[mobile ? STACK_MOBILE : STACK_FIXED];
+    bool filled;
+
+    if (!enter(cpu))
+        return false;
+    filled = load_relaxed(&stack->count) > 0 || refill(cpu, stack, mobile);
+    leave(cpu);
+    return filled && cache_pop(cpu, mobile ? STACK_MOBILE : STACK_FIXED, frame);
+}
+
+bool cache_free(struct frame_cpu *cpu, uint64_t frame)
+{
+    if (!enter(cpu))
+        return false;
+    if (load_relaxed(&cpu->stack[STACK_OUT].count) == CACHE_FRAMES)
+        flush(cpu, &cpu->stack[STACK_OUT]);
+    leave(cpu);
+    return cache_push(cpu, frame);
+}
+
+/* ---- Chunks -------------------------------------------------------------------------------------------- */
+
+/* Fills an empty cache of chunks with half of what it holds. */
+static bool refill_chunks(struct frame_cpu *cpu, bool mobile)
+{
+    uint64_t group, bits = buddy_take_some(cpu->zone, (cpu->chunk_max + 1) / 2, &group);
+    uint32_t count = bit_count(bits), i = count;
+
+    for (; bits != 0; bits &= bits - 1) {
+        uint64_t slot = group * GROUP_CHUNKS + bit_lowest(bits);
+
+        chunk_take_whole(cpu->zone, slot, mobile);
+        cpu->chunks[--i] = (uint32_t)((zone_frame(cpu->zone, slot) - cpu->first) / CHUNK_FRAMES);
+    }
+    store_relaxed(&cpu->chunk_count, count);
+    count_up(&cpu->filled, count * CHUNK_FRAMES);
+    return count > 0;
+}
+
+/* Gives the topmost chunks back until `keep` are left, neighbours together. */
+static void flush_chunks(struct frame_cpu *cpu, uint32_t keep)
+{
+    uint32_t count = load_relaxed(&cpu->chunk_count);
+
+    while (count > keep) {
+        uint64_t frame = cpu->first + cpu->chunks[--count] * CHUNK_FRAMES;
+
+        if (zone_put_chunk(cpu->zone, zone_slot(cpu->zone, frame)))
+            count_up(&cpu->spilled, CHUNK_FRAMES);
+        else
+            port_report("frames %#llx … %#llx were freed twice", (unsigned long long)frame,
+                        (unsigned long long)(frame + CHUNK_FRAMES - 1));
+    }
+    store_relaxed(&cpu->chunk_count, count);
+}
+
+bool cache_alloc_chunk(struct frame_cpu *cpu, bool mobile, uint64_t *frame)
+{
+    uint32_t count;
+
+    if (cpu->chunk_max == 0 || !enter(cpu))
+        return false;
+    if (load_relaxed(&cpu->chunk_count) == 0 && !refill_chunks(cpu, mobile)) {
+        leave(cpu);
+        return false;
+    }
+    count = load_relaxed(&cpu->chunk_count) - 1;
+    *frame = cpu->first + cpu->chunks[count] * CHUNK_FRAMES;
+    store_relaxed(&cpu->chunk_count, count);
+    count_up(&cpu->chunk_allocs, 1);
+    leave(cpu);
+    return true;
+}
+
+bool cache_free_chunk(struct frame_cpu *cpu, uint64_t frame)
+{
+    uint64_t offset = frame - cpu->first;
+    uint32_t word, count;
+
+    if (cpu->chunk_max == 0 || offset >= cpu->frames)
+        return false;
+    word = load_relaxed(&cpu->chunk[offset / CHUNK_FRAMES]);
+    if (CHUNK_STATE(word) != CHUNK_BITS || CHUNK_FREE(word) != 0 || !enter(cpu))
+        return false;
+    if (load_relaxed(&cpu->chunk_count) == cpu->chunk_max)
+        flush_chunks(cpu, cpu->chunk_max / 2);
+    count = load_relaxed(&cpu->chunk_count);
+    cpu->chunks[count] = (uint32_t)(offset / CHUNK_FRAMES);
+    store_relaxed(&cpu->chunk_count, count + 1);
+    count_up(&cpu->chunk_frees, 1);
+    leave(cpu);
+    return true;
+}
+
+/* ---- Draining ------------------------------------------------------------------------------------------ */
+
+/* Keeps the owner out from now on; it may still be inside until the next fence is over. */
+static bool shut(struct frame_cpu *cpu)
+{
+    uint32_t open = CACHE_OPEN;
+
+    return compare_exchange(&cpu->attention, &open, CACHE_DRAINING);
+}
+
+/* Empties a cache that was shut, after the fence. */
+static void empty(struct frame_cpu *cpu, unsigned index)
+{
+    while (load_acquire(&cpu->busy) != 0) /* bound: one call of the owner */
+        port_cpu_relax();
+    for (unsigned i = 0; i < CACHE_STACKS; i++)
+        flush(cpu, &cpu->stack[i]);
+    flush_chunks(cpu, 0);
+    fetch_and(&active[index / WORD_BITS], ~(UINT64_C(1) << index % WORD_BITS));
+    store_release(&cpu->attention, CACHE_PARKED);
+}
+
+/* Shuts the caches of 64 CPUs as far as they are active; returns which. */
+static uint64_t shut_word(unsigned word)
+{
+    uint64_t shut_now = 0;
+
+    for (uint64_t bits = load_seq_cst(&active[word]); bits != 0; bits &= bits - 1) {
+        if (shut(frame_cpu_table[word * WORD_BITS + bit_lowest(bits)]))
+            shut_now |= bits & -bits;
+    }
+    return shut_now;
+}
+
+/* Waits for those who empty what we did not: a CPU that drains waits for nobody but owners inside their caches. */
+static bool others_done(unsigned word, uint64_t seen)
+{
+    for (uint64_t bits = seen; bits != 0; bits &= bits - 1) {
+        while (load_acquire(&frame_cpu_table[word * WORD_BITS + bit_lowest(bits)]->attention) == CACHE_DRAINING)
+            port_cpu_relax();
+    }
+    return seen != 0;
+}
+
+bool cache_drain_all(void)
+{
+    uint64_t irq = port_irq_save(), mine[CPU_WORDS], seen[CPU_WORDS];
+    bool any = false, any_mine = false;
+
+    if (load_relaxed(&frame_cpu_table[port_cpu()]->busy) != 0) {
+        port_irq_restore(irq);
+        return false;
+    }
+    for (unsigned i = 0; i < CPU_WORDS; i++) {
+        seen[i] = load_seq_cst(&active[i]);
+        mine[i] = seen[i] != 0 ? shut_word(i) : 0;
+        any_mine |= mine[i] != 0;
+    }
+    if (any_mine)
+        port_fence_cpus();
+    for (unsigned i = 0; i < CPU_WORDS; i++) {
+        for (uint64_t bits = mine[i]; bits != 0; bits &= bits - 1)
+            empty(frame_cpu_table[i * WORD_BITS + bit_lowest(bits)], i * WORD_BITS + bit_lowest(bits));
+        any |= others_done(i, seen[i]);
+    }
+    port_irq_restore(irq);
+    return any;
+}
+
+void cache_drain(unsigned index)
+{
+    uint64_t irq = port_irq_save();
+
+    if (load_relaxed(&frame_cpu_table[port_cpu()]->busy) == 0 && shut(frame_cpu_table[index])) {
+        port_fence_cpus();
+        empty(frame_cpu_table[index], index);
+    }
+    port_irq_restore(irq);
+}
+
+/* ---- Making and asking --------------------------------------------------------------------------------- */
+
+/* The highest zone of a node up to Normal, or NULL. */
+static struct zone *zone_of_node(uint16_t node)
+{
+    for (unsigned kind = ZONE_NORMAL + 1; kind-- > 0;) {
+        uint16_t index = frame_system.zone_of[node][kind];
+
+        if (index != ZONE_NONE)
+            return &frame_system.zone[index];
+    }
+    return NULL;
+}
+
+void cache_reset(void)
+{
+    for (unsigned i = 0; i < TOPO_MAX_CPUS; i++)
+        frame_cpu_table[i] = &no_cache;
+    for (unsigned i = 0; i < CPU_WORDS; i++)
+        store_relaxed(&active[i], 0);
+}
+
+void cache_set_home(struct frame_cpu *cpu, unsigned index, uint16_t node)
+{
+    const struct topo *topo = frame_system.topo;
+    struct zone *zone = NULL;
+
+    for (uint32_t i = 0; i < topo->node_count && zone == NULL; i++)
+        zone = zone_of_node(topo->fallback[node][i]);
+    cpu->zone = zone;
+    store_relaxed(&cpu->attention, CACHE_NONE);
+    if (zone == NULL)
+        return;
+    cpu->first = zone_frame(zone, 0);
+    cpu->frames = zone->span[0].groups * GROUP_FRAMES;
+    if (zone->end - cpu->first > UINT64_C(1) << 32)
+        return;
+    cpu->chunk = zone->chunk;
+    cpu->start = zone->groups * GROUP_CHUNKS / (frame_system.topo->cpu_count + 1) * index;
+    cpu->chunk_max = (uint32_t)min_u64(CACHE_CHUNKS, zone->groups * GROUP_CHUNKS / 64);
+    if (!load_relaxed(&switched_off))
+        store_release(&cpu->attention, CACHE_PARKED);
+    frame_cpu_table[index] = cpu;
+}
+
+void cache_switch(bool on)
+{
+    store_relaxed(&switched_off, !on);
+    for (uint32_t i = 0; i < frame_system.cpu_count; i++) {
+        struct frame_cpu *cpu = &frame_system.cpu[i];
+        uint32_t from = on ? CACHE_NONE : CACHE_PARKED;
+
+        if (!on)
+            cache_drain(i);
+        if (frame_cpu_table[i] == cpu)
+            (void)compare_exchange(&cpu->attention, &from, on ? CACHE_PARKED : CACHE_NONE);
+    }
+}
+
+bool cache_holds(const struct zone *zone, uint64_t frame)
+{
+    for (uint32_t i = 0; i < frame_system.cpu_count; i++) {
+        const struct frame_cpu *cpu = &frame_system.cpu[i];
+        uint64_t offset = frame - cpu->first;
+
+        if (cpu->zone != zone)
+            continue;
+        for (uint32_t j = 0; j < load_relaxed(&cpu->chunk_count); j++) {
+            if (cpu->chunks[j] == offset / CHUNK_FRAMES)
+                return true;
+        }
+        for (unsigned k = 0; k < CACHE_STACKS; k++) {
+            for (uint32_t j = 0; j < load_relaxed(&cpu->stack[k].count); j++) {
+                if (cpu->stack[k].frame[j] == offset)
+                    return true;
+            }
+        }
+    }
+    return false;
+}
+
+/* Of one CPU. Frees are not counted one by one: what went through the cache and is not there was handed out. */
+static struct cache_sums sums_of(const struct frame_cpu *cpu)
+{
+    uint64_t chunks = load_relaxed(&cpu->chunk_count), chunk_allocs = load_relaxed(&cpu->chunk_allocs);
+    uint64_t chunk_frees = load_relaxed(&cpu->chunk_frees), handed_out;
+    struct cache_sums sums = {.cached = chunks * CHUNK_FRAMES,
+                              .cached_chunks = chunks,
+                              .allocs = load_relaxed(&cpu->frame_allocs) + chunk_allocs,
+                              .taken = load_relaxed(&cpu->filled) - load_relaxed(&cpu->spilled)};
+
+    for (unsigned i = 0; i < CACHE_STACKS; i++)
+        sums.cached += load_relaxed(&cpu->stack[i].count);
+    handed_out = sums.taken - sums.cached - (chunk_allocs - chunk_frees) * CHUNK_FRAMES;
+    sums.frees = load_relaxed(&cpu->frame_allocs) - handed_out + chunk_frees;
+    return sums;
+}
+
+struct cache_sums cache_sums(const struct zone *zone)
+{
+    struct cache_sums sum = {0};
+
+    for (uint32_t i = 0; i < frame_system.cpu_count; i++) {
+        struct cache_sums one;
+
+        if (frame_system.cpu[i].zone != zone)
+            continue;
+        one = sums_of(&frame_system.cpu[i]);
+        sum.cached += one.cached;
+        sum.cached_chunks += one.cached_chunks;
+        sum.allocs += one.allocs;
+        sum.frees += one.frees;
+        sum.taken += one.taken;
+    }
+    return sum;
+}
+
+/* All entries lie in the home zone. */
+const char *cache_check(const struct frame_cpu *cpu)
+{
+    if (load_relaxed(&cpu->chunk_count) > cpu->chunk_max)
+        return "a cache holds too many chunks";
+    for (unsigned i = 0; i < CACHE_STACKS; i++) {
+        uint32_t count = load_relaxed(&cpu->stack[i].count);
+
+        if (count > CACHE_FRAMES)
+            return "a cache holds too many frames";
+        for (uint32_t j = 0; j < count; j++) {
+            uint64_t frame = cpu->first + cpu->stack[i].frame[j];
+
+            if (frame < cpu->zone->start || frame >= cpu->zone->end)
+                return "a cache holds a frame of another zone";
+            if (bitmap_all_free(cpu->zone, zone_slot(cpu->zone, frame), (unsigned)(frame % CHUNK_FRAMES), 1))
+                return "a cached frame is free in its chunk, too";
+        }
+    }
+    return NULL;
+}

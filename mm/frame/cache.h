@@ -1,0 +1,169 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Per-CPU caches of single frames and of 2 MiB chunks. What is cached counts as free.
+ *
+ * Only the owner touches its cache, without locks, fences or atomic read-modify-writes:
+ *   - `busy` says that the owner is inside. An interrupt handler on the same CPU that finds it set goes straight to
+ *     the zone.
+ *   - `attention` says that the owner is to stay out. Whoever wants to drain the cache of another CPU sets it, calls
+ *     port_fence_cpus(), and waits until `busy` is 0. After the fence either the owner has seen `attention`, or the
+ *     drainer sees `busy`; the owner itself needs only to keep the compiler from reordering the two.
+ *   - A drained cache is parked: its owner opens it again with its next slow call. CPUs whose caches are open are in
+ *     `active`; while there are none, a request that cannot be met fails without asking anybody.
+ *
+ * Fullest chunk first: frames come from the fullest chunk that has any (refill), and a freed frame is kept for the
+ * next allocation only if that is where the next should come from anyway: if its chunk is nearly full, or is the
+ * one that the CPU takes from. All others wait in the outgoing stack and go back to their chunks in batches, so
+ * that chunks with few frames in use become whole.
+ *
+ * Every cache serves one zone: the highest of its CPU's node up to Normal. Frames of others bypass it.
+ * Bounds: CACHE_STACKS × CACHE_FRAMES frames (120) and CACHE_CHUNKS chunks a CPU.
+ */
+#ifndef MM_FRAME_CACHE_H
+#define MM_FRAME_CACHE_H
+
+#include "zone.h"
+
+#define CACHE_FRAMES 40
+#define CACHE_BATCH  32 /* frames of one refill */
+#define CACHE_CHUNKS 8
+#define CACHE_DENSE  32 /* a chunk with at most so many free frames is nearly full */
+
+enum cache_stack_index {
+    STACK_FIXED,  /* to hand out: contents stay where they are */
+    STACK_MOBILE, /* to hand out: FRAME_MOVABLE */
+    STACK_OUT,    /* on their way back */
+    CACHE_STACKS,
+};
+
+_Static_assert(CACHE_STACKS * CACHE_FRAMES <= 128, "what a CPU may keep from the others");
+_Static_assert(CHUNK_MOBILE == 1u << 10, "selects the stack");
+
+enum cache_attention {
+    CACHE_OPEN,
+    CACHE_DRAINING, /* another CPU is inside */
+    CACHE_PARKED,   /* empty */
+    CACHE_NONE,     /* the CPU has no cache */
+};
+
+struct frame_stack {
+    _Atomic uint32_t count;
+    uint32_t chunk; /* that the frames are taken from; counted from cpu->first */
+    uint32_t frame[CACHE_FRAMES]; /* counted from cpu->first */
+};
+
+struct frame_cpu {
+    _Alignas(64) _Atomic uint32_t busy;
+    _Atomic uint32_t attention;
+    uint64_t first;                /* frame of the zone's first chunk */
+    uint64_t frames;               /* of the zone's first span, in which chunks are numbered like frames */
+    const _Atomic uint32_t *chunk; /* the words of that span */
+    _Atomic uint64_t frame_allocs; /* frames handed out from here */
+    struct frame_stack stack[CACHE_STACKS];
+
+    _Atomic uint32_t chunk_count;
+    uint32_t chunk_max;
+    uint32_t chunks[CACHE_CHUNKS]; /* counted from cpu->first */
+    struct zone *zone;
+    uint64_t start;                /* slot at which the search for a chunk begins: CPUs keep apart */
+    _Atomic uint64_t chunk_allocs, chunk_frees;
+    _Atomic uint64_t filled, spilled; /* frames that came from the zone and went back */
+};
+
+/* By port_cpu(). Never NULL: CPUs without a cache share one that is CACHE_NONE. */
+extern struct frame_cpu *frame_cpu_table[TOPO_MAX_CPUS];
+
+/* Takes the frame on top of a stack; false: ask cache_alloc. */
+static inline bool cache_pop(struct frame_cpu *cpu, unsigned index, uint64_t *frame)
+{
+    struct frame_stack *stack = &cpu->stack[index];
+    uint32_t count;
+
+    if (load_relaxed(&cpu->busy) != 0)
+        return false;
+    store_relaxed(&cpu->busy, 1);
+    compiler_fence();
+    count = load_relaxed(&stack->count);
+    if (load_acquire(&cpu->attention) != CACHE_OPEN || count == 0) {
+        store_release(&cpu->busy, 0);
+        return false;
+    }
+    *frame = cpu->first + stack->frame[count - 1];
+    store_relaxed(&stack->count, count - 1);
+    store_relaxed(&cpu->frame_allocs, load_relaxed(&cpu->frame_allocs) + 1);
+    store_release(&cpu->busy, 0);
+    return true;
+}
+
+/* Keeps a frame that is given back; false: ask cache_free. Looks at nothing but the chunk's word. */
+static inline bool cache_push(struct frame_cpu *cpu, uint64_t frame)
+{
+    uint64_t offset = frame - cpu->first;
+    struct frame_stack *stack;
+    uint32_t low, count;
+    bool kept;
+
+    if (offset >= cpu->frames)
+        return false;
+    low = (uint16_t)load_relaxed(&cpu->chunk[offset / CHUNK_FRAMES]);
+    if (low >= 2 * CHUNK_MOBILE || load_relaxed(&cpu->busy) != 0) /* CHUNK_BITS only */
+        return false;
+    store_relaxed(&cpu->busy, 1);
+    compiler_fence();
+    stack = &cpu->stack[low / CHUNK_MOBILE];
+    count = load_relaxed(&stack->count);
+    if (count == CACHE_FRAMES || (CHUNK_FREE(low) > CACHE_DENSE && stack->chunk != offset / CHUNK_FRAMES)) {
+        stack = &cpu->stack[STACK_OUT];
+        count = load_relaxed(&stack->count);
+    }
+    kept = load_acquire(&cpu->attention) == CACHE_OPEN && count < CACHE_FRAMES;
+    if (kept) {
+        stack->frame[count] = (uint32_t)offset;
+        store_relaxed(&stack->count, count + 1);
+    }
+    store_release(&cpu->busy, 0);
+    return kept;
+}
+
+/* One frame from this CPU's cache, or from its zone in a batch. False: the cache is not to be used now, or its zone
+ * has no frame. */
+bool cache_alloc(struct frame_cpu *cpu, bool mobile, uint64_t *frame);
+
+/* Makes room and keeps the frame. False: it does not belong here, or the cache is not to be used now. */
+bool cache_free(struct frame_cpu *cpu, uint64_t frame);
+
+/* The same for 512 frames that are a chunk. */
+bool cache_alloc_chunk(struct frame_cpu *cpu, bool mobile, uint64_t *frame);
+bool cache_free_chunk(struct frame_cpu *cpu, uint64_t frame);
+
+/* Empties the caches of all CPUs. False: they were empty. Masks interrupts. From an interrupt that hit its own CPU
+ * inside its cache: does nothing, and says so. */
+bool cache_drain_all(void);
+
+/* Empties one CPU's. */
+void cache_drain(unsigned cpu);
+
+/* Forgets all caches. Boot only. */
+void cache_reset(void);
+
+/* Gives a CPU its cache; its node has a zone up to Normal, or one in its fallback order has. Boot, or not used. */
+void cache_set_home(struct frame_cpu *cpu, unsigned index, uint16_t node);
+
+/* Empties all caches and keeps them empty, or lets them be used again. Other CPUs may go on. */
+void cache_switch(bool on);
+
+/* Whether a frame is in a cache. Looks through all of them; owners may change them meanwhile. */
+bool cache_holds(const struct zone *zone, uint64_t frame);
+
+/* What the caches have of a zone: frames, those of them in whole chunks, and what its own counters do not know. */
+struct cache_sums {
+    uint64_t cached, cached_chunks; /* frames, and chunks of them */
+    uint64_t allocs, frees;         /* runs */
+    uint64_t taken;                 /* frames that left the zone, less those that went back */
+};
+struct cache_sums cache_sums(const struct zone *zone);
+
+/* Of one CPU; NULL or what is broken. Nobody may use the cache meanwhile. */
+const char *cache_check(const struct frame_cpu *cpu);
+
+#endif

@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Members (chunks, or groups) sorted into sets by what can be had from them, by all CPUs at once.
+ *
+ * What a member really has is said by its own word (chunk word, word of whole chunks), which changes by
+ * compare-and-swap; the sets only help to find it. A member's place is a function of its word. Whoever changes the
+ * word calls listing_move() afterwards, which lists the member where the word says now, takes it out of where it
+ * was, and looks at the word again until both agree. So
+ *   - while nobody is at work every member is in exactly the set of its word;
+ *   - a member is taken out of a set only after it was put into another, so it stays in sight;
+ *   - a set may for a moment name a member that belongs elsewhere: whoever finds it looks at the word.
+ */
+#ifndef MM_FRAME_LISTING_H
+#define MM_FRAME_LISTING_H
+
+#include "summary.h"
+
+#define LISTING_NOWHERE UINT32_MAX
+
+/* Places come in blocks, and a word per block says which of its sets have members. */
+#define LISTING_BLOCK  36
+#define LISTING_BLOCKS 2
+
+/* Where a member's word says that it belongs: a place or LISTING_NOWHERE. */
+typedef uint32_t (*listing_place_t)(const void *owner, uint64_t member);
+
+struct listing {
+    struct summary_shape shape;
+    set_word_t *set; /* one after the other, by place */
+    set_word_t occupied[LISTING_BLOCKS];
+};
+
+static inline set_word_t *listing_set(const struct listing *listing, uint32_t place)
+{
+    return listing->set + place * summary_words(&listing->shape);
+}
+
+/* The member with the least number ≥ from in a set, or SUMMARY_NONE. */
+static inline uint64_t listing_next(const struct listing *listing, uint32_t place, uint64_t from)
+{
+    return summary_next(&listing->shape, listing_set(listing, place), from);
+}
+
+/* Moves a member from where the caller knows it to be listed. Bound: one round, and another for each change of the
+ * member's word by another CPU meanwhile. */
+void listing_move(struct listing *listing, uint64_t member, uint32_t listed, listing_place_t place_of,
+                  const void *owner);
+
+/* Whether upper levels and `occupied` agree with the members. Nobody may change them meanwhile. */
+bool listing_check(const struct listing *listing, uint32_t places);
+
+#endif

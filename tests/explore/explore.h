@@ -53,9 +53,6 @@ _Noreturn void explore_fail(const char *format, ...) PRINTF(1, 2);
 /* Within setup and finish: the CPU to be from now on. */
 void explore_be_cpu(unsigned cpu);
 
-/* mm/port.h does not have this yet. */
-void port_report(const char *format, ...) PRINTF(1, 2);
-
 /* Reports so far in an execution of a scenario that is misuse. */
 unsigned explore_reports(void);
 
@@ -67,12 +64,12 @@ extern bool explore_masking;
  * a trace; EXPLORE_PREEMPTIONS is how many to allow instead of 2. */
 void explore_test(const struct scenario *scenario, struct test_result *result);
 
-/* Defines a scenario and the test that it must not fail. SCENARIO(name, .setup = …, .body = {…}); */
-#define SCENARIO(name_, ...)                                                                                 \
+/* Defines a scenario and the test that it must not fail. SCENARIO(suite, name, .setup = …, .body = {…}, …); */
+#define SCENARIO(suite_, name_, ...)                                                                         \
     static const struct scenario scenario_##name_ = {.name = #name_, __VA_ARGS__};                           \
     static const struct scenario *const listed_##name_ __attribute__((used, section("explore_scenarios"))) = \
         &scenario_##name_;                                                                                   \
-    TEST(explore, name_)                                                                                     \
+    TEST(suite_, name_)                                                                                      \
     {                                                                                                        \
         explore_test(&scenario_##name_, test_result_);                                                       \
     }                                                                                                        \

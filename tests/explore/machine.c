@@ -4,6 +4,7 @@
 
 #include <mm/port.h>
 
+#include "../../mm/frame/zone.h"
 #include "machine.h"
 
 #define BASE_CHUNK 5u
@@ -12,12 +13,14 @@
 
 static const struct zone_limits limits = {.direct_end = UINT64_MAX};
 
-/* One per size, described once. */
+/* One per number of chunks, and the ragged one; described once. */
+#define RAGGED 0
 static struct memmap map[MACHINE_CHUNKS + 1];
 static struct topo topo[MACHINE_CHUNKS + 1];
 static void *metadata;
-static uint64_t metadata_size, metadata_room;
+static uint64_t metadata_room;
 static unsigned chunks; /* of the current one */
+static bool without_caches;
 
 static bool held[MACHINE_CHUNKS * CHUNK_FRAMES];
 static struct run run[RUNS]; /* count 0: unused */
@@ -28,9 +31,10 @@ static void must(status_t status)
         port_panic("the tiny machine: %s", status_name(status));
 }
 
-static void describe(struct memmap *memory, struct topo *nodes)
+static void describe(struct memmap *memory, struct topo *nodes, uint64_t held_back)
 {
-    uint64_t bytes = chunks * CHUNK_FRAMES * FRAME_SIZE;
+    uint64_t start = BASE * FRAME_SIZE, size = chunks * CHUNK_FRAMES * FRAME_SIZE;
+    uint64_t held_size = held_back * FRAME_SIZE;
     uint16_t node;
 
     memmap_init(memory);
@@ -38,33 +42,60 @@ static void describe(struct memmap *memory, struct topo *nodes)
     must(topo_add_node(nodes, 0, &node));
     for (unsigned cpu = 0; cpu < EXPLORE_THREADS; cpu++)
         must(topo_add_cpu(nodes, cpu, cpu, node, true));
-    must(topo_add_range(nodes, node, BASE * FRAME_SIZE, bytes, false));
-    must(memmap_claim(memory, BASE * FRAME_SIZE, bytes, MEM_USABLE, SOURCE_KERNEL, 0, true));
+    must(topo_add_range(nodes, node, start, size, false));
+    must(memmap_claim(memory, start, size, MEM_USABLE, SOURCE_KERNEL, 0, true));
+    if (held_back > 0)
+        must(memmap_claim(memory, start + size - held_size, held_size, MEM_MODULE, SOURCE_KERNEL, 0, true));
     topo_settle(nodes);
     must(memmap_settle(memory));
     must(topo_assign(nodes, memory));
 }
 
-void machine_start(unsigned chunks_)
+static void start(unsigned index, uint64_t held_back)
 {
-    struct memmap *memory = &map[chunks_];
+    uint64_t size;
 
-    if (memory->region_count == 0 || chunks != chunks_) {
-        chunks = chunks_;
-        if (memory->region_count == 0)
-            describe(memory, &topo[chunks]);
-        metadata_size = frame_metadata_size(memory, &topo[chunks], &limits);
-    }
-    if (metadata_size > metadata_room) {
+    if (map[index].region_count == 0)
+        describe(&map[index], &topo[index], held_back);
+    size = frame_metadata_size(&map[index], &topo[index], &limits);
+    if (size > metadata_room) {
         free(metadata);
-        metadata = aligned_alloc(FRAME_SIZE, metadata_size);
-        metadata_room = metadata_size;
+        metadata = aligned_alloc(FRAME_SIZE, size);
+        metadata_room = size;
         EXPLORE_CHECK(metadata != NULL);
     }
-    memset(metadata, 0, metadata_size);
+    memset(metadata, 0, size);
+    memset(&frame_system, 0, sizeof(frame_system)); /* an execution that failed may have left a lock held */
     memset(held, false, sizeof(held));
     memset(run, 0, sizeof(run));
-    must(frame_init(memory, &topo[chunks], &limits, metadata, metadata_size));
+    must(frame_init(&map[index], &topo[index], &limits, metadata, size));
+    frame_set_caching(!without_caches);
+    without_caches = false;
+}
+
+void machine_start(unsigned chunks_)
+{
+    chunks = chunks_;
+    start(chunks, 0);
+}
+
+void machine_start_ragged(void)
+{
+    chunks = 1;
+    start(RAGGED, MACHINE_HELD_BACK);
+}
+
+bool machine_release(uint64_t at, uint64_t count)
+{
+    status_t status = frame_release(pfn(BASE + at), count);
+
+    EXPLORE_CHECK(status == OK || status == ERR_BUSY);
+    return status == OK;
+}
+
+void machine_without_caches(void)
+{
+    without_caches = true;
 }
 
 /* ---- Runs ---------------------------------------------------------------------------------------------- */
@@ -186,14 +217,13 @@ void machine_finish(void)
 
     for (unsigned i = 0; i < RUNS; i++)
         frames += run[i].count;
-    check(chunks * CHUNK_FRAMES - frames);
+    check(frame_managed() - frames);
     for (unsigned i = 0; i < RUNS; i++) {
         if (run[i].count != 0)
             run_give(&run[i]);
     }
-    if (frame_drain != NULL)
-        frame_drain();
-    check(chunks * CHUNK_FRAMES);
+    frame_drain();
+    check(frame_managed());
     frame_zone_stats(0, &stats);
-    EXPLORE_CHECK(stats.whole_chunks == chunks);
+    EXPLORE_CHECK(stats.whole_chunks == frame_managed() / CHUNK_FRAMES);
 }

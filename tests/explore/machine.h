@@ -13,13 +13,28 @@
 
 #define MACHINE_CHUNKS 4
 
-/* mm/frame does not have these yet. */
-void frame_drain(void) __attribute__((weak));
-void frame_cpu_offline(unsigned cpu) __attribute__((weak));
-void frame_set_caching(bool on) __attribute__((weak));
-
 /* Starts anew with so many chunks, all free. */
 void machine_start(unsigned chunks);
+
+/* Starts anew with one chunk, of which the last MACHINE_HELD_BACK frames are RAM that is not handed over yet. */
+#define MACHINE_HELD_BACK 200
+void machine_start_ragged(void);
+
+/* Hands over the frames [at, at + count) of the machine; false: they were already (ERR_BUSY). */
+bool machine_release(uint64_t at, uint64_t count);
+
+/* The next machine to start has no per-CPU caches: then every call is one against the zone. */
+void machine_without_caches(void);
+
+/* The same scenario with caches and without: SCENARIOS(name, setup, .body = {…}, …). */
+#define SCENARIOS(name_, setup_, ...)                                                                        \
+    static void setup_without_caches_##name_(void)                                                           \
+    {                                                                                                        \
+        machine_without_caches();                                                                            \
+        setup_();                                                                                            \
+    }                                                                                                        \
+    SCENARIO(frame, name_##_uncached, .setup = setup_without_caches_##name_, __VA_ARGS__);                   \
+    SCENARIO(frame, name_, .setup = setup_, __VA_ARGS__)
 
 /* For .finish: verifies the allocator; what is held is given back, all chunks must then be whole again. */
 void machine_finish(void);

@@ -42,17 +42,10 @@ static void give_and_take_huge(void)
     take_huge();
 }
 
-static void drain(void)
-{
-    if (frame_drain != NULL)
-        frame_drain();
-}
-
 /* CPU 2 runs no thread where this is used. */
 static void cpu_2_is_gone(void)
 {
-    if (frame_cpu_offline != NULL)
-        frame_cpu_offline(2);
+    frame_cpu_offline(2);
 }
 
 static void finish_held(unsigned runs)
@@ -130,40 +123,43 @@ static void last_frame_on_cpu_2(void)
     last_frame_cached_by(2);
 }
 
-SCENARIO(last_frame_in_a_cache, .setup = last_frame_on_cpu_1, .body = {take_1, take_1}, .finish = two_held);
-SCENARIO(last_frame_in_a_third_cache, .setup = last_frame_on_cpu_2, .body = {take_1, take_1},
+SCENARIO(caches, last_frame_in_a_cache, .setup = last_frame_on_cpu_1, .body = {take_1, take_1},
          .finish = two_held);
-SCENARIO(caches_against_huge, .setup = caches_of_one_chunk, .body = {give_and_take_huge, give, give},
+SCENARIO(caches, last_frame_in_a_third_cache, .setup = last_frame_on_cpu_2, .body = {take_1, take_1},
+         .finish = two_held);
+SCENARIO(caches, caches_against_huge, .setup = caches_of_one_chunk, .body = {give_and_take_huge, give, give},
          .finish = none_or_one_held);
-SCENARIO(caches_of_two, .setup = caches_of_two_chunks, .body = {need_and_give_1, need_and_give_1},
+SCENARIO(caches, caches_of_two, .setup = caches_of_two_chunks, .body = {need_and_give_1, need_and_give_1},
          .finish = three_held);
 
 /* ---- Draining ------------------------------------------------------------------------------------------ */
 
-SCENARIO(drain_against_take, .setup = caches_of_two_chunks, .body = {drain, need_1}, .finish = four_held);
-SCENARIO(drain_against_free, .setup = caches_of_two_chunks, .body = {drain, give}, .finish = two_held);
-SCENARIO(drain_against_both, .setup = caches_of_one_chunk, .body = {drain, need_and_give_1},
+SCENARIO(caches, drain_against_take, .setup = caches_of_two_chunks, .body = {frame_drain, need_1},
+         .finish = four_held);
+SCENARIO(caches, drain_against_free, .setup = caches_of_two_chunks, .body = {frame_drain, give},
+         .finish = two_held);
+SCENARIO(caches, drain_against_both, .setup = caches_of_one_chunk, .body = {frame_drain, need_and_give_1},
          .finish = three_held);
-SCENARIO(drain_against_drain, .setup = caches_of_one_chunk, .body = {drain, drain, need_1},
-         .finish = four_held);
-SCENARIO(drain_against_take_of_the_last, .setup = last_frame_on_cpu_1, .body = {drain, need_1},
+SCENARIO(caches, drain_against_drain, .setup = caches_of_one_chunk,
+         .body = {frame_drain, frame_drain, need_1}, .finish = four_held);
+SCENARIO(caches, drain_against_take_of_the_last, .setup = last_frame_on_cpu_1, .body = {frame_drain, need_1},
          .finish = two_held);
-SCENARIO(drain_of_the_last_by_others, .setup = last_frame_on_cpu_2, .body = {drain, need_1},
+SCENARIO(caches, drain_of_the_last_by_others, .setup = last_frame_on_cpu_2, .body = {frame_drain, need_1},
          .finish = two_held);
-SCENARIO(offline_against_take, .setup = caches_of_one_chunk, .body = {cpu_2_is_gone, need_1},
+SCENARIO(caches, offline_against_take, .setup = caches_of_one_chunk, .body = {cpu_2_is_gone, need_1},
          .finish = four_held);
-SCENARIO(offline_of_the_last, .setup = last_frame_on_cpu_2, .body = {cpu_2_is_gone, need_1},
+SCENARIO(caches, offline_of_the_last, .setup = last_frame_on_cpu_2, .body = {cpu_2_is_gone, need_1},
          .finish = two_held);
 
 /* ---- Interrupts ---------------------------------------------------------------------------------------- */
 
-SCENARIO(interrupted_call, .setup = caches_of_one_chunk, .body = {need_and_give_1},
+SCENARIO(caches, interrupted_call, .setup = caches_of_one_chunk, .body = {need_and_give_1},
          .interrupt = need_and_give_1, .finish = three_held);
-SCENARIO(interrupted_free, .setup = caches_of_one_chunk, .body = {give}, .interrupt = need_and_give_1,
+SCENARIO(caches, interrupted_free, .setup = caches_of_one_chunk, .body = {give}, .interrupt = need_and_give_1,
          .finish = two_held);
-SCENARIO(interrupt_takes_the_last, .setup = last_frame_on_cpu_1, .body = {take_1}, .interrupt = take_1,
-         .finish = two_held);
-SCENARIO(interrupted_drain, .setup = caches_of_one_chunk, .body = {drain, need_and_give_1},
+SCENARIO(caches, interrupt_takes_the_last, .setup = last_frame_on_cpu_1, .body = {take_1},
+         .interrupt = take_1, .finish = two_held);
+SCENARIO(caches, interrupted_drain, .setup = caches_of_one_chunk, .body = {frame_drain, need_and_give_1},
          .interrupt = need_and_give_1, .finish = three_held);
-SCENARIO(interrupts_on_two_cpus, .setup = caches_of_two_chunks, .body = {need_and_give_1, need_and_give_1},
-         .interrupt = need_and_give_1, .finish = three_held);
+SCENARIO(caches, interrupts_on_two_cpus, .setup = caches_of_two_chunks,
+         .body = {need_and_give_1, need_and_give_1}, .interrupt = need_and_give_1, .finish = three_held);

@@ -24,6 +24,10 @@
 #define HAL_FIXMAP_SLOTS 1024
 #define HAL_FIXMAP_SIZE (HAL_FIXMAP_SLOTS * 0x1000)
 
+/* Temporary maps, in the same gigabyte: see kernel/temp_map.c. */
+#define HAL_TEMP_BASE 0xffffffffa0000000
+#define HAL_TEMP_SIZE 0x4000000
+
 /* Stacks fill the upper half of slots of twice their size, aligned to those, so bit HAL_STACK_SHIFT of an
  * address is 1 in a stack and 0 in the guard below it. Trap entry tells overflow by that bit alone. */
 #define HAL_STACK_SHIFT 14
@@ -49,7 +53,8 @@ _Static_assert(HAL_VMAP_BASE(3) + HAL_VMAP_SIZE(3) <= HAL_KERNEL_BASE, "vmap mee
 _Static_assert(HAL_VMAP_BASE(4) + HAL_VMAP_SIZE(4) <= HAL_KERNEL_BASE, "vmap meets image");
 _Static_assert(HAL_VMAP_BASE(5) + HAL_VMAP_SIZE(5) <= HAL_KERNEL_BASE, "vmap meets image");
 _Static_assert(HAL_DIRECT_SIZE(3) >= GIB(128) && HAL_DIRECT_SIZE(4) >= TIB(64), "direct map");
-_Static_assert(HAL_KERNEL_BASE + HAL_IMAGE_MAX <= HAL_FIXMAP_BASE, "image meets fixmap");
+_Static_assert(HAL_KERNEL_BASE + HAL_IMAGE_MAX <= HAL_TEMP_BASE, "image meets temporary maps");
+_Static_assert(HAL_TEMP_BASE + HAL_TEMP_SIZE <= HAL_FIXMAP_BASE, "temporary maps meet fixmap");
 _Static_assert(HAL_KERNEL_BASE >> 30 == (HAL_FIXMAP_BASE + HAL_FIXMAP_SIZE - 1) >> 30,
                "one early level-1 table serves both");
 _Static_assert(HAL_IMAGE_MAX % 0x200000 == 0, "early tables hold whole level-0 tables");

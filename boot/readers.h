@@ -25,6 +25,10 @@ MUST_CHECK status_t e820_describe(struct machine *machine, const struct e820_ent
 
 MUST_CHECK status_t efi_describe(struct machine *machine, const void *map, uint64_t size, uint32_t desc_size);
 
+/* e820's number for what EFI marks as set aside for a specific purpose. No firmware uses it, but boot loaders and
+ * kernels that hand on a map do (Linux: E820_TYPE_SOFT_RESERVED). */
+#define E820_SPECIFIC 0xefffffff
+
 /* The last claims the table has room for are not for usable memory. */
 #define CLAIMS_KEPT_FOR_RESERVATIONS 64
 

@@ -11,6 +11,11 @@
  * Rights. Text is R-X, constants R--, data RW-, by 4 KiB entries; in the direct map text and constants are
  * R-- and everything else RW-; nothing is writable and executable (vm_count_wx walks the tables to show it).
  *
+ * Options move two borders. directmap=SIZE ends the direct map after so much RAM, counted from the lowest on
+ * (addresses differ between ISAs, and holes between PCs); movable=SIZE starts zone Movable so far below the end
+ * of RAM. Whatever the kernel keeps where it is (image, pool, and every frame it takes from zones up to Normal)
+ * lies below both, or the border is not drawn.
+ *
  * The vmap row starts with stack slots of 2 × HAL_STACK_SIZE: the lower half of a slot is never mapped and
  * guards the stack in its upper half. Device registers follow after the last slot.
  */
@@ -18,6 +23,8 @@
 #include <kernel/address_space.h>
 #include <kernel/console.h>
 #include <kernel/early.h>
+#include <kernel/options.h>
+#include <kernel/text.h>
 #include <mm/frame.h>
 #include <mm/port.h>
 #include <mm/spinlock.h>
@@ -183,28 +190,49 @@ static uint64_t tables_bound(void)
     return tables;
 }
 
+static uint64_t pool_size(uint64_t metadata)
+{
+    return metadata + tables_bound() * FRAME_SIZE;
+}
+
+/* The end of what is mapped and need not be movable. */
+static uint64_t kernel_end(void)
+{
+    uint64_t start, end;
+    zone_bounds(&machine.limits, ZONE_NORMAL, &start, &end);
+    return end;
+}
+
 /* At the end of the highest region that is large enough, so that large aligned blocks below stay whole and
- * low memory stays free. */
-static void choose_pool(uint64_t size)
+ * low memory stays free. False: none is; *largest is the size of the largest. */
+static bool choose_pool(uint64_t size, uint64_t *largest)
 {
     const struct memmap *map = &machine.map;
-    uint64_t largest = 0;
+    *largest = 0;
     for (unsigned i = map->region_count; i-- > 0;) {
         const struct mem_region *region = &map->region[i];
         uint64_t start = align_up(region->start.v, FRAME_SIZE);
-        uint64_t end = min_u64(align_down(region->end.v, FRAME_SIZE), machine.limits.direct_end);
+        uint64_t end = min_u64(align_down(region->end.v, FRAME_SIZE), kernel_end());
         if (region->type != MEM_USABLE || start >= end)
             continue;
-        largest = max_u64(largest, end - start);
+        *largest = max_u64(*largest, end - start);
         if (end - start >= size) {
             pool.start = end - size;
             pool.end = pool.next = end;
-            return;
+            return true;
         }
     }
-    port_panic("too little memory: %llu KiB in one piece are needed beside the kernel's image, the largest "
-               "free piece is %llu KiB",
-               (unsigned long long)(size / KIB(1)), (unsigned long long)(largest / KIB(1)));
+    return false;
+}
+
+static void make_pool(uint64_t size)
+{
+    uint64_t largest;
+    if (!choose_pool(size, &largest))
+        port_panic(
+            "too little memory: %llu KiB in one piece are needed beside the kernel's image, the largest "
+            "free piece is %llu KiB",
+            (unsigned long long)(size / KIB(1)), (unsigned long long)(largest / KIB(1)));
 }
 
 static void claim_early(uint64_t start, uint64_t end)
@@ -212,6 +240,75 @@ static void claim_early(uint64_t start, uint64_t end)
     if (memmap_claim(&machine.map, start, end - start, MEM_EARLY, SOURCE_KERNEL, 0, false) != OK ||
         machine_settle(&machine) != OK)
         port_panic("memory map: no room for the kernel's own claims");
+}
+
+/* ---- Borders ------------------------------------------------------------------------------------------ */
+
+#define CHUNK_BYTES (CHUNK_FRAMES * FRAME_SIZE)
+
+/* A CPU's two stacks and own data, with room to spare; and all that the kernel takes for itself otherwise. */
+#define ROOM_PER_CPU KIB(64)
+#define ROOM_BESIDES MIB(4)
+
+/* Where the direct map ends when it holds `size` bytes: at the end of a 2 MiB block, which saves small leaves. */
+static uint64_t direct_border(uint64_t size)
+{
+    uint64_t start, end;
+    for (unsigned i = 0; next_direct_run(&i, &start, &end);) {
+        if (start < end && end - start >= size)
+            return min_u64(align_up(start + size, CHUNK_BYTES), machine.limits.direct_end);
+        size -= start < end ? end - start : 0;
+    }
+    return machine.limits.direct_end;
+}
+
+/* Where the highest `size` bytes of RAM that is free, now or after boot, begin; at the start of a 2 MiB block. 0:
+ * there is not so much. */
+static uint64_t movable_border(uint64_t size)
+{
+    const struct memmap *map = &machine.map;
+    for (unsigned i = map->region_count; i-- > 0;) {
+        const struct mem_region *region = &map->region[i];
+        uint64_t length = region->end.v - region->start.v;
+        if (region->type != MEM_USABLE && region->type != MEM_BOOT_RECLAIM)
+            continue;
+        if (length >= size)
+            return align_down(region->end.v - size, CHUNK_BYTES);
+        size -= length;
+    }
+    return 0;
+}
+
+static bool kernel_has_room(void)
+{
+    uint64_t metadata = frame_metadata_size(&machine.map, &machine.topo, &machine.limits), largest;
+    uint64_t needed = pool_size(metadata) + machine.topo.cpu_count * ROOM_PER_CPU + ROOM_BESIDES;
+    return boot_info.image.v + boot_info.image_size <= kernel_end() &&
+           memmap_bytes(&machine.map, MEM_USABLE, kernel_end()) >= needed &&
+           choose_pool(pool_size(metadata), &largest);
+}
+
+static void draw_border(uint64_t *limit, uint64_t border, const char *option, uint64_t size)
+{
+    uint64_t before = *limit;
+    struct size_text text;
+    *limit = border;
+    if (border != 0 && kernel_has_room())
+        return;
+    *limit = before;
+    kprintf("warning: %s=%s leaves too little memory to the kernel; left out\n", option,
+            size_text(&text, size));
+}
+
+static void draw_borders(unsigned levels)
+{
+    machine.limits.direct_end = HAL_DIRECT_SIZE(levels);
+    if (options.directmap != 0)
+        draw_border(&machine.limits.direct_end, direct_border(options.directmap), "directmap",
+                    options.directmap);
+    if (options.movable != 0)
+        draw_border(&machine.limits.movable_start, movable_border(options.movable), "movable",
+                    options.movable);
 }
 
 /* ---- Taking over -------------------------------------------------------------------------------------- */
@@ -250,16 +347,16 @@ static unsigned choose_levels(const struct mmu_features *mmu, unsigned wanted)
     return wanted != 0 && wanted < mmu->max_levels ? wanted : mmu->max_levels;
 }
 
-void vm_init(unsigned levels_wanted)
+void vm_init(void)
 {
     struct mmu_features mmu = hal_mmu_probe();
-    unsigned levels = choose_levels(&mmu, levels_wanted), max_leaf = mmu.max_leaf;
-    machine.limits.direct_end = HAL_DIRECT_SIZE(levels);
+    unsigned levels = choose_levels(&mmu, options.paging_levels), max_leaf = mmu.max_leaf;
+    draw_borders(levels);
     vmap_base = HAL_VMAP_BASE(levels);
     mmio_next = vmap_base + STACK_SLOTS * STACK_SLOT;
 
     uint64_t metadata = frame_metadata_size(&machine.map, &machine.topo, &machine.limits);
-    choose_pool(metadata + tables_bound() * FRAME_SIZE);
+    make_pool(pool_size(metadata));
     start_bootstrap_root(levels, max_leaf);
     pool.next -= metadata;
     void *metadata_at = port_phys_to_virt(paddr(pool.next));
@@ -354,6 +451,17 @@ volatile void *mmio_map(paddr_t base, uint64_t size)
         mmio_next += length;
     spin_unlock(&kernel_pt_lock, irq);
     return status == OK ? (volatile void *)(va + (base.v - start)) : NULL;
+}
+
+status_t vm_window(vaddr_t va, _Atomic pte_t **entry)
+{
+    paddr_t table;
+    uint64_t irq = spin_lock(&kernel_pt_lock);
+    status_t status = pt_window(&kernel_pt, va, &table);
+    spin_unlock(&kernel_pt_lock, irq);
+    if (status == OK)
+        *entry = (_Atomic pte_t *)port_phys_to_virt(table) + va / FRAME_SIZE % PT_ENTRIES;
+    return status;
 }
 
 uint64_t vm_table_bytes(void)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * Commands of the frame allocator: zones, frames, stat, alloc, free, bench.
+ * Commands of the frame allocator: zones, frames, stat, alloc, free.
  */
 #include "commands.h"
 
@@ -208,36 +208,4 @@ bool command_free(int argc, char **argv)
     if (status != OK)
         kprintf("  not freed: %s\n", status_name(status));
     return status == OK;
-}
-
-/* ---- bench -------------------------------------------------------------------------------------------- */
-
-#define BENCH_ROUNDS 1000u
-
-/* Instructions per alloc and free pair of `count` frames, or 0 if there is no memory for one. */
-static uint64_t pair_cost(uint64_t count)
-{
-    struct frame_request request = {.count = count, .node = FRAME_NODE_ANY, .zone = ZONE_NORMAL};
-    pfn_t first;
-    uint64_t start = hal_instructions();
-    for (unsigned i = 0; i < BENCH_ROUNDS; i++)
-        if (frame_alloc(&request, &first) != OK || frame_free(first, count) != OK)
-            return 0;
-    return (hal_instructions() - start) / BENCH_ROUNDS;
-}
-
-bool command_bench(int argc, char **argv)
-{
-    static const uint64_t counts[] = {1, 8, 64, 511, 512, 513, 1024};
-    if (argc != 1)
-        return usage(argv);
-    if (hal_instructions() == 0) {
-        kprintf("  this machine does not count instructions\n");
-        return true;
-    }
-    kprintf("  instructions for an allocation and its free, exact under -icount shift=0 (else x86_64 counts "
-            "cycles)\n");
-    for (unsigned i = 0; i < ARRAY_LEN(counts); i++)
-        kprintf("  %5llu frames  %6llu\n", (ull)counts[i], (ull)pair_cost(counts[i]));
-    return true;
 }

@@ -28,6 +28,7 @@ static char bar_symbol(const struct mem_region *region)
     case MEM_BOOT_RECLAIM:
     case MEM_ACPI_RECLAIM:
     case MEM_MODULE: return 'b';
+    case MEM_SPECIFIC: return 'D';
     default: return '#';
     }
 }
@@ -70,8 +71,9 @@ static void print_bar(const struct memmap *map)
                         (done + size - 1) * BAR_WIDTH / total);
         done += size;
     }
-    kprintf("  [%.*s]\n   %s  K kernel  M metadata  b boot data  # reserved\n", BAR_WIDTH, bar,
-            machine.topo.node_count > 1 ? "0-9 free, by node" : ". free");
+    kprintf("  [%.*s]\n   %s  K kernel  M metadata  b boot data  # reserved%s\n", BAR_WIDTH, bar,
+            machine.topo.node_count > 1 ? "0-9 free, by node" : ". free",
+            memmap_bytes(map, MEM_SPECIFIC, UINT64_MAX) > 0 ? "  D for a device" : "");
 }
 
 static bool map_json(const struct memmap *map)

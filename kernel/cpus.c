@@ -11,6 +11,7 @@
 #include <kernel/console.h>
 #include <kernel/cpus.h>
 #include <kernel/early.h>
+#include <kernel/temp_map.h>
 #include <mm/frame.h>
 #include <mm/port.h>
 #include <string.h>
@@ -211,7 +212,9 @@ static status_t prepare(const struct topo_cpu *described, struct percpu **prepar
     cpu->node = described->node;
     cpu->index = cpus_described;
     *prepared = cpu;
-    status = give_stacks(cpu);
+    status = temp_map_init(cpu);
+    if (status == OK)
+        status = give_stacks(cpu);
     if (status != OK && frame_free(frame, 1) != OK)
         port_panic("the frame of a CPU's data cannot be freed");
     return status;
@@ -282,7 +285,7 @@ void kmain_secondary(struct percpu *cpu)
 
 void cpus_leave_boot_stack(void (*next)(void))
 {
-    if (give_stacks(&percpu_boot) != OK)
+    if (temp_map_init(&percpu_boot) != OK || give_stacks(&percpu_boot) != OK)
         port_panic("no memory for the boot CPU's stack");
     hal_call_on_stack(percpu_boot.stack_top, next);
 }

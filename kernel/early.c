@@ -146,7 +146,7 @@ static void keep(uint64_t start, uint64_t size, mem_type_t type)
         port_panic("memory map: no room to keep %#llx out", (unsigned long long)start);
 }
 
-/* Whether every frame of [start, start + size) is installed RAM that the firmware does not keep for itself.
+/* Whether every frame of [start, start + size) is installed RAM that the firmware keeps for nobody.
  * What a boot loader says about its own data is no more to be trusted than the rest. */
 static bool is_ram(uint64_t start, uint64_t size)
 {
@@ -159,7 +159,8 @@ static bool is_ram(uint64_t start, uint64_t size)
         return false;
     for (uint64_t at = start; at < end;) { /* at most one round per region */
         const struct mem_region *region = memmap_find(&machine.map, paddr(at));
-        if (region == NULL || region->type == MEM_NOMAP || region->type == MEM_FIRMWARE)
+        if (region == NULL || region->type == MEM_NOMAP || region->type == MEM_FIRMWARE ||
+            region->type == MEM_SPECIFIC)
             return false;
         at = region->end.v;
     }

@@ -84,7 +84,7 @@ void kmain(uint64_t boot_cpu, paddr_t handoff, paddr_t image)
     early_describe(handoff);
     percpu_boot.hw_id = boot_info.boot_cpu;
     print_banner();
-    vm_init(options.paging_levels);
+    vm_init();
     identify_boot_cpu();
     cpus_leave_boot_stack(run);
 }

@@ -2,6 +2,7 @@
 #include <arch/hal.h>
 #include <kernel/console.h>
 #include <kernel/options.h>
+#include <kernel/text.h>
 #include <mm/pt.h>
 #include <stdlib.h>
 #include <string.h>
@@ -41,6 +42,16 @@ static bool set_cpus(const char *value)
     return true;
 }
 
+/* 256M, 1G, 0x10000000: more than 0. */
+static bool set_size(const char *value, uint64_t *size)
+{
+    uint64_t number;
+    if (!parse_size(value, &number) || number == 0)
+        return false;
+    *size = number;
+    return true;
+}
+
 static bool set_option(char *word)
 {
     char *value = strchr(word, '=');
@@ -49,9 +60,11 @@ static bool set_option(char *word)
         return strcmp(word, "qemu-exit") == 0;
     }
     *value++ = '\0';
-    bool known = strcmp(word, "paging") == 0 ? set_paging(value)
-                 : strcmp(word, "cpus") == 0 ? set_cpus(value)
-                                             : false;
+    bool known = strcmp(word, "paging") == 0      ? set_paging(value)
+                 : strcmp(word, "cpus") == 0      ? set_cpus(value)
+                 : strcmp(word, "directmap") == 0 ? set_size(value, &options.directmap)
+                 : strcmp(word, "movable") == 0   ? set_size(value, &options.movable)
+                                                  : false;
     value[-1] = '=';
     return known;
 }
@@ -74,6 +87,8 @@ void options_parse(char *line)
             break;
         }
         if (!set_option(word))
-            kprintf("warning: option \"%s\" is not known (paging=MODE, cpus=N, qemu-exit)\n", word);
+            kprintf("warning: option \"%s\" is not known (paging=MODE, cpus=N, directmap=SIZE, movable=SIZE, "
+                    "qemu-exit)\n",
+                    word);
     }
 }

@@ -161,6 +161,17 @@ const char *trap_kind_name(trap_kind_t kind)
     return names[kind];
 }
 
+void port_report(const char *format, ...)
+{
+    va_list args;
+    kprintf("warning: ");
+    va_start(args, format);
+    kvprintf(format, args);
+    va_end(args);
+    kprintf("\n  backtrace:\n");
+    print_chain((vaddr_t)__builtin_frame_address(0));
+}
+
 void port_panic(const char *format, ...)
 {
     va_list args;

@@ -63,6 +63,8 @@ def last_line(done):
     (["test", "--suite", "foo"], '"foo" is not known (known: lint, '),
     (["test", "--isa", "mips"], '--isa "mips" is not known'),
     (["debug"], "quire debug needs ISA"),
+    (["bench"], "quire bench needs SUBJECT"),
+    (["bench", "kernel", "mips"], 'ISA "mips" is not known'),
     (["help", "tests"], 'did you mean test?'),
 ])
 def test_wrong_arguments_get_one_line_and_status_2(words, says):
@@ -73,7 +75,7 @@ def test_wrong_arguments_get_one_line_and_status_2(words, says):
     assert says in done.stderr
 
 
-@pytest.mark.parametrize("command", ["run", "test", "inspect", "debug", "setup"])
+@pytest.mark.parametrize("command", ["run", "test", "bench", "inspect", "debug", "setup"])
 def test_help_is_the_same_in_both_places(command):
     asked, option = quire("help", command), quire(command, "--help")
     assert asked.returncode == option.returncode == 0

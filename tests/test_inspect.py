@@ -431,8 +431,8 @@ def e820_bin(*entries):
     return b"".join(struct.pack("<QQI", *entry) for entry in entries)
 
 
-def efi_bin(*entries, size=48):
-    return b"".join(struct.pack("<IIQQQQ", kind, 0, start, 0, pages, 0xF) + bytes(size - 40)
+def efi_bin(*entries, size=48, attributes=0xF):
+    return b"".join(struct.pack("<IIQQQQ", kind, 0, start, 0, pages, attributes) + bytes(size - 40)
                     for kind, start, pages in entries)
 
 
@@ -498,6 +498,20 @@ def test_efi_descriptor_size(tmp_path):
         assert "efi: descriptor size" in refusal("--efi-desc-size", size, "efi:" + str(path))
     assert "ends inside descriptor" in refusal("--efi-desc-size", 40, path)
     assert "is not a number" in refusal("--efi-desc-size", "many", path)
+
+
+def test_specific_purpose_memory_is_zone_device(tmp_path):
+    """What EFI marks so, and the same as e820 hands it on, is kept for its device."""
+    device = efi_bin((7, 0x40000000, 0x300), attributes=0x4000F)
+    efi = written(tmp_path / "efi.bin", efi_bin((7, 0x100000, 0x1000)) + device)
+    e820 = written(tmp_path / "e820.bin", e820_bin((0x100000, 0x1000000, 1), (0x40000000, 0x300000, 0xEFFFFFFF)))
+    for path in (efi, e820):
+        found = machine(path)
+        assert regions(found) == [(0x100000, 0x1100000, "usable"), (0x40000000, 0x40300000, "specific")]
+        assert found["usable_bytes"] == 0x1000000 and found["memory_bytes"] == 0x1300000
+        assert [(zone["start"], zone["frames"]) for zone in found["zones"] if zone["zone"] == "Device"] == [
+            ("0x40000000", 0x300)]
+        assert "D for a device" in inspect(path, json_wanted=False).stdout
 
 
 def test_efi_and_tree_together(build, tmp_path):

@@ -19,6 +19,8 @@ static mem_type_t type_of(uint32_t type)
     case 7:
     case 12: /* the number in use before ACPI 6.0 gave persistent memory its own */
         return MEM_PERSISTENT;
+    case E820_SPECIFIC:
+        return MEM_SPECIFIC;
     default:
         return MEM_RESERVED;
     }
@@ -36,7 +38,7 @@ status_t e820_describe(struct machine *machine, const struct e820_entry *entries
                                   .type = type,
                                   .source = SOURCE_E820,
                                   .detail = i,
-                                  .ram = type == MEM_USABLE};
+                                  .ram = type == MEM_USABLE || type == MEM_SPECIFIC};
         status_t status = reader_claim(machine, "e820: entry", &claim, entry->size);
         if (status != OK)
             return status;

@@ -42,7 +42,9 @@ static mem_type_t type_of(uint32_t type, uint64_t attributes)
     case EFI_BOOT_CODE:
     case EFI_BOOT_DATA:
     case EFI_CONVENTIONAL:
-        return (attributes & (ATTR_WB | ATTR_SP)) == ATTR_WB ? MEM_USABLE : MEM_RESERVED;
+        if ((attributes & ATTR_WB) == 0)
+            return MEM_RESERVED;
+        return (attributes & ATTR_SP) != 0 ? MEM_SPECIFIC : MEM_USABLE;
     case EFI_RUNTIME_CODE:
     case EFI_RUNTIME_DATA:
     case EFI_PAL_CODE:

@@ -5,6 +5,7 @@
 
 #include <arch/hal.h>
 #include <kernel/percpu.h>
+#include <kernel/temp_map.h>
 #include <string.h>
 
 /* Virtual minus physical address of the direct map. Changes during boot only (address_space.c). */
@@ -42,9 +43,11 @@ static inline void port_cpu_relax(void)
         ipi_answer_fence();
 }
 
-static inline void port_page_zero(void *page)
+static inline void port_frame_zero(pfn_t frame)
 {
+    void *page = temp_map(frame);
     memset(page, 0, FRAME_SIZE);
+    temp_unmap(page);
 }
 
 static inline void port_pte_sync(void)

@@ -29,7 +29,7 @@ static unsigned occupancy(unsigned free)
 
 static uint32_t word_place(uint32_t word)
 {
-    if (!chunk_has_row(word) || CHUNK_FREE(word) == 0)
+    if (!chunk_has_row(word) || CHUNK_FREE(word) == 0 || (word & CHUNK_OWNED) != 0)
         return LISTING_NOWHERE;
     return (word & CHUNK_MOBILE ? LISTING_BLOCK : 0) + occupancy(CHUNK_FREE(word)) * CHUNK_SHIFT + CHUNK_ORDER(word);
 }
@@ -79,7 +79,7 @@ static void raise_count(struct zone *zone, uint64_t slot, unsigned count, unsign
         now = before + CHUNK_SEQUENCE + count;
         whole = CHUNK_FREE(now) == CHUNK_FRAMES;
         if (whole)
-            now = (now & ~(3u << 11)) | CHUNK_BUDDY;
+            now = (now & ~(CHUNK_OWNED | 3u << 11)) | CHUNK_BUDDY;
         else if (order > CHUNK_ORDER(now) || CHUNK_FREE(before) == 0)
             now = with_order(now, order);
         if (whole)
@@ -173,28 +173,37 @@ static void settle(struct zone *zone, uint64_t slot, uint32_t before)
 {
     uint32_t word = chunk_word(zone, slot);
 
-    while (chunk_has_row(word) && CHUNK_FREE(word) > 0) {
+    while (chunk_has_row(word) && CHUNK_FREE(word) > 0 && (word & CHUNK_OWNED) == 0) {
         struct row_copy row = row_copy(&zone->row[slot]);
         uint32_t now = with_order(word, row_largest_block(&row));
 
-        if (now == word || compare_exchange(&zone->chunk[slot], &word, now))
+        if (now == word)
             break;
+        if (compare_exchange(&zone->chunk[slot], &word, now)) {
+            relist(zone, slot, word); /* another CPU may have listed it so */
+            break;
+        }
     }
     relist(zone, slot, before);
 }
 
 /* Lowers the count of a chunk with a row by `least` to `most` frames. Returns how many, 0 if it has too few, and the
- * word from before. */
-static unsigned lower_count(struct zone *zone, uint64_t slot, unsigned least, unsigned most, uint32_t *before)
+ * word from before. With `own` it leaves the listing if frames are left in it. */
+static unsigned lower_count(struct zone *zone, uint64_t slot, unsigned least, unsigned most, bool own,
+                            uint32_t *before)
 {
     unsigned count;
+    uint32_t now;
 
     *before = chunk_word(zone, slot);
     do {
         count = CHUNK_FREE(*before) < most ? CHUNK_FREE(*before) : most;
         if (!chunk_has_row(*before) || count < least)
             return 0;
-    } while (!compare_exchange(&zone->chunk[slot], before, *before - count));
+        now = *before - count;
+        if (own)
+            now = CHUNK_FREE(now) > 0 ? now | CHUNK_OWNED : now & ~CHUNK_OWNED;
+    } while (!compare_exchange(&zone->chunk[slot], before, now));
     return count;
 }
 
@@ -214,10 +223,10 @@ static unsigned take_bits(_Atomic uint64_t *word, unsigned first, unsigned most,
     return taken;
 }
 
-unsigned bitmap_take_some(struct zone *zone, uint64_t slot, unsigned most, uint16_t *at)
+unsigned bitmap_take_some(struct zone *zone, uint64_t slot, unsigned most, bool own, uint16_t *at)
 {
     uint32_t before;
-    unsigned count = lower_count(zone, slot, 1, most, &before), taken = 0;
+    unsigned count = lower_count(zone, slot, 1, most, own, &before), taken = 0;
 
     /* So many bits are set as were counted down; a pass over the row misses one only if other CPUs take and put
      * back bits while it goes on. */
@@ -226,6 +235,17 @@ unsigned bitmap_take_some(struct zone *zone, uint64_t slot, unsigned most, uint1
     if (count > 0)
         settle(zone, slot, before);
     return count;
+}
+
+void bitmap_disown(struct zone *zone, uint64_t slot)
+{
+    uint32_t before = chunk_word(zone, slot);
+
+    do {
+        if ((before & CHUNK_OWNED) == 0)
+            return;
+    } while (!compare_exchange(&zone->chunk[slot], &before, before & ~CHUNK_OWNED));
+    settle(zone, slot, before);
 }
 
 /* Takes all of `bits` or none. */
@@ -246,7 +266,7 @@ static bool take_run(struct zone *zone, uint64_t slot, unsigned at, unsigned cou
     unsigned i = at / WORD_BITS, end = at + count;
     uint32_t before;
 
-    if (lower_count(zone, slot, count, count, &before) == 0)
+    if (lower_count(zone, slot, count, count, false, &before) == 0)
         return false;
     while (i <= (end - 1) / WORD_BITS && take_mask(&zone->row[slot].word[i], row_mask(i, at, end)))
         i++;
@@ -261,7 +281,7 @@ static bool take_run(struct zone *zone, uint64_t slot, unsigned at, unsigned cou
     return false;
 }
 
-void bitmap_break(struct zone *zone, uint64_t slot, unsigned at, unsigned count, bool mobile)
+void bitmap_break(struct zone *zone, uint64_t slot, unsigned at, unsigned count, uint32_t flags)
 {
     struct row_copy row;
     uint32_t before = chunk_word(zone, slot), word;
@@ -274,7 +294,7 @@ void bitmap_break(struct zone *zone, uint64_t slot, unsigned at, unsigned count,
             row.word[i] = ~row_mask(i, at, at + count);
     }
     row_store(&zone->row[slot], &row);
-    word = (before & -CHUNK_SEQUENCE) | CHUNK_BITS | (mobile ? CHUNK_MOBILE : 0) | ((uint32_t)CHUNK_FRAMES - count);
+    word = (before & -CHUNK_SEQUENCE) | CHUNK_BITS | flags | ((uint32_t)CHUNK_FRAMES - count);
     store_release(&zone->chunk[slot], with_order(word, row_largest_block(&row)));
     relist(zone, slot, before);
 }
@@ -295,7 +315,7 @@ bool bitmap_take(struct zone *zone, uint64_t slot, unsigned at, unsigned count, 
     move_begin(zone);
     taken = buddy_take(zone, slot, 1);
     if (taken)
-        bitmap_break(zone, slot, at, count, mobile);
+        bitmap_break(zone, slot, at, count, mobile ? CHUNK_MOBILE : 0);
     move_end(zone);
     return taken;
 }

@@ -69,22 +69,28 @@ bool buddy_take(struct zone *zone, uint64_t slot, uint64_t count)
     return false;
 }
 
-/* The lowest `most` bits of a word, or all. */
-static uint64_t lowest_bits(uint64_t word, unsigned most)
+void buddy_put_some(struct zone *zone, uint64_t group, uint64_t bits)
 {
-    uint64_t rest = word;
+    relist(zone, group, fetch_or(&zone->whole[group], bits));
+    fetch_add(&zone->whole_chunks, bit_count(bits));
+}
+
+/* `most` bits of a word, or all: the lowest, but from bit `from` on if there are any. At most `most` rounds. */
+static uint64_t some_bits(uint64_t word, unsigned most, unsigned from)
+{
+    uint64_t high = word & ~UINT64_C(0) << from, pool = high != 0 ? high : word, rest = pool;
 
     for (unsigned i = 0; i < most && rest != 0; i++)
         rest &= rest - 1;
-    return word ^ rest;
+    return pool ^ rest;
 }
 
-uint64_t buddy_take_some(struct zone *zone, unsigned most, uint64_t *group)
+uint64_t buddy_take_some(struct zone *zone, unsigned most, unsigned from, uint64_t *group)
 {
-    uint64_t places;
+    uint64_t places = load_seq_cst(&zone->groups_by_order.occupied[0]);
 
     /* A place or a word without members only while another CPU empties it: then the next place is tried. */
-    for (places = load_seq_cst(&zone->groups_by_order.occupied[0]); places != 0; places &= places - 1) {
+    for (; places != 0; places &= places - 1) {
         uint64_t before, taken;
 
         *group = listing_next(&zone->groups_by_order, bit_lowest(places), 0);
@@ -92,7 +98,7 @@ uint64_t buddy_take_some(struct zone *zone, unsigned most, uint64_t *group)
             continue;
         before = whole_word(zone, *group);
         do
-            taken = lowest_bits(before, most);
+            taken = some_bits(before, most, from);
         while (taken != 0 && !compare_exchange(&zone->whole[*group], &before, before & ~taken));
         if (taken == 0)
             continue;

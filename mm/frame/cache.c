@@ -89,51 +89,45 @@ static void flush(struct frame_cpu *cpu, struct frame_stack *stack)
     store_relaxed(&stack->count, 0);
 }
 
-/* The chunk to take from: the same as before while it lasts, then the fullest there is, then a whole one. */
-static uint64_t choose_chunk(const struct frame_cpu *cpu, const struct frame_stack *stack, bool mobile)
+/* Breaks a whole chunk and takes its first frames. Returns how many, 0 if there is none. */
+static unsigned break_whole(struct frame_cpu *cpu, bool mobile, uint64_t *slot, uint16_t *at)
 {
-    uint64_t slot = zone_slot(cpu->zone, cpu->first + stack->chunk * CHUNK_FRAMES);
-    uint32_t word = chunk_word(cpu->zone, slot);
-
-    if (CHUNK_STATE(word) == CHUNK_BITS && CHUNK_FREE(word) > 0 && ((word & CHUNK_MOBILE) != 0) == mobile)
-        return slot;
-    return bitmap_fullest(cpu->zone, mobile, cpu->start);
-}
-
-/* Breaks a whole chunk and takes its first `count` frames. False: there is none. */
-static bool break_whole(struct zone *zone, unsigned count, bool mobile, uint64_t *slot)
-{
+    struct zone *zone = cpu->zone;
     uint64_t group, bit;
 
     move_begin(zone);
-    bit = buddy_take_some(zone, 1, &group);
+    bit = buddy_take_some(zone, 1, cpu->bit, &group);
     if (bit != 0) {
         *slot = group * GROUP_CHUNKS + bit_lowest(bit);
-        bitmap_break(zone, *slot, 0, count, mobile);
+        bitmap_break(zone, *slot, 0, CACHE_BATCH, CHUNK_OWNED | (mobile ? CHUNK_MOBILE : 0));
     }
     move_end(zone);
-    return bit != 0;
+    for (unsigned i = 0; i < CACHE_BATCH; i++)
+        at[i] = (uint16_t)i;
+    return bit != 0 ? CACHE_BATCH : 0;
 }
 
-/* Up to CACHE_BATCH frames of one chunk; returns how many. */
-static unsigned take_batch(struct frame_cpu *cpu, const struct frame_stack *stack, bool mobile, uint64_t *slot,
-                           uint16_t *at)
+/* Up to CACHE_BATCH frames of one chunk: the one we own, while it lasts; then the fullest of the mobility class; then
+ * a whole one; then the fullest of the other class. Returns how many. */
+static unsigned take_batch(struct frame_cpu *cpu, struct frame_stack *stack, bool mobile, uint64_t *slot, uint16_t *at)
 {
     struct zone *zone = cpu->zone;
     unsigned count = 0;
 
-    /* A chunk that another CPU empties at this moment: the next is tried. */
-    while (count == 0 && (*slot = choose_chunk(cpu, stack, mobile)) != SUMMARY_NONE)
-        count = bitmap_take_some(zone, *slot, CACHE_BATCH, at);
-    if (count > 0)
-        return count;
-    if (break_whole(zone, CACHE_BATCH, mobile, slot)) {
-        for (; count < CACHE_BATCH; count++)
-            at[count] = (uint16_t)count;
-        return count;
+    *slot = zone_slot(zone, cpu->first + stack->chunk * CHUNK_FRAMES);
+    if (stack->owns) {
+        count = bitmap_take_some(zone, *slot, CACHE_BATCH, true, at);
+        if (count == 0)
+            bitmap_disown(zone, *slot);
     }
-    *slot = bitmap_fullest(zone, !mobile, cpu->start);
-    return *slot == SUMMARY_NONE ? 0 : bitmap_take_some(zone, *slot, CACHE_BATCH, at);
+    /* Without frames only if another CPU empties the chunk at this moment: then the next is tried. */
+    while (count == 0 && (*slot = bitmap_fullest(zone, mobile, cpu->start)) != SUMMARY_NONE)
+        count = bitmap_take_some(zone, *slot, CACHE_BATCH, true, at);
+    if (count == 0)
+        count = break_whole(cpu, mobile, slot, at);
+    if (count == 0 && (*slot = bitmap_fullest(zone, !mobile, cpu->start)) != SUMMARY_NONE)
+        count = bitmap_take_some(zone, *slot, CACHE_BATCH, true, at);
+    return count;
 }
 
 /* Fills an empty stack, so that the lowest frame is handed out first. */
@@ -144,6 +138,7 @@ static bool refill(struct frame_cpu *cpu, struct frame_stack *stack, bool mobile
     unsigned count;
 
     count = take_batch(cpu, stack, mobile, &slot, at);
+    stack->owns = count > 0;
     if (count == 0)
         return false;
     offset = zone_frame(cpu->zone, slot) - cpu->first;
@@ -182,7 +177,7 @@ bool cache_free(struct frame_cpu *cpu, uint64_t frame)
 /* Fills an empty cache of chunks with half of what it holds. */
 static bool refill_chunks(struct frame_cpu *cpu, bool mobile)
 {
-    uint64_t group, bits = buddy_take_some(cpu->zone, (cpu->chunk_max + 1) / 2, &group);
+    uint64_t group, bits = buddy_take_some(cpu->zone, (cpu->chunk_max + 1) / 2, cpu->bit, &group);
     uint32_t count = bit_count(bits), i = count;
 
     for (; bits != 0; bits &= bits - 1) {
@@ -196,20 +191,42 @@ static bool refill_chunks(struct frame_cpu *cpu, bool mobile)
     return count > 0;
 }
 
+/* A chunk on its way to the buddy: its group and its bit. */
+static bool return_chunk(struct frame_cpu *cpu, uint32_t chunk, uint64_t *group, uint64_t *bit)
+{
+    uint64_t frame = cpu->first + chunk * CHUNK_FRAMES, slot = zone_slot(cpu->zone, frame);
+
+    *group = slot / GROUP_CHUNKS;
+    *bit = UINT64_C(1) << slot % GROUP_CHUNKS;
+    if (chunk_put_whole(cpu->zone, slot)) {
+        count_up(&cpu->spilled, CHUNK_FRAMES);
+        return true;
+    }
+    port_report("frames %#llx … %#llx were freed twice", (unsigned long long)frame,
+                (unsigned long long)(frame + CHUNK_FRAMES - 1));
+    return false;
+}
+
 /* Gives the topmost chunks back until `keep` are left, neighbours together. */
 static void flush_chunks(struct frame_cpu *cpu, uint32_t keep)
 {
     uint32_t count = load_relaxed(&cpu->chunk_count);
+    uint64_t group = 0, bits = 0;
 
     while (count > keep) {
-        uint64_t frame = cpu->first + cpu->chunks[--count] * CHUNK_FRAMES;
+        uint64_t this_group, bit;
 
-        if (zone_put_chunk(cpu->zone, zone_slot(cpu->zone, frame)))
-            count_up(&cpu->spilled, CHUNK_FRAMES);
-        else
-            port_report("frames %#llx … %#llx were freed twice", (unsigned long long)frame,
-                        (unsigned long long)(frame + CHUNK_FRAMES - 1));
+        if (!return_chunk(cpu, cpu->chunks[--count], &this_group, &bit))
+            continue;
+        if (this_group != group && bits != 0) {
+            buddy_put_some(cpu->zone, group, bits);
+            bits = 0;
+        }
+        group = this_group;
+        bits |= bit;
     }
+    if (bits != 0)
+        buddy_put_some(cpu->zone, group, bits);
     store_relaxed(&cpu->chunk_count, count);
 }
 
@@ -266,8 +283,14 @@ static void empty(struct frame_cpu *cpu, unsigned index)
 {
     while (load_acquire(&cpu->busy) != 0) /* bound: one call of the owner */
         port_cpu_relax();
-    for (unsigned i = 0; i < CACHE_STACKS; i++)
-        flush(cpu, &cpu->stack[i]);
+    for (unsigned i = 0; i < CACHE_STACKS; i++) {
+        struct frame_stack *stack = &cpu->stack[i];
+
+        flush(cpu, stack);
+        if (stack->owns)
+            bitmap_disown(cpu->zone, zone_slot(cpu->zone, cpu->first + stack->chunk * CHUNK_FRAMES));
+        stack->owns = false;
+    }
     flush_chunks(cpu, 0);
     fetch_and(&active[index / WORD_BITS], ~(UINT64_C(1) << index % WORD_BITS));
     store_release(&cpu->attention, CACHE_PARKED);
@@ -370,6 +393,7 @@ void cache_set_home(struct frame_cpu *cpu, unsigned index, uint16_t node)
         return;
     cpu->chunk = zone->chunk;
     cpu->start = zone->groups * GROUP_CHUNKS / (frame_system.topo->cpu_count + 1) * index;
+    cpu->bit = index * 16 % WORD_BITS;
     cpu->chunk_max = (uint32_t)min_u64(CACHE_CHUNKS, zone->groups * GROUP_CHUNKS / 64);
     if (!load_relaxed(&switched_off))
         store_release(&cpu->attention, CACHE_PARKED);

@@ -49,6 +49,7 @@ enum cache_attention {
 struct frame_stack {
     _Atomic uint32_t count;
     uint32_t chunk; /* that the frames are taken from; counted from cpu->first */
+    bool owns;      /* that chunk, if it still has frames */
     uint32_t frame[CACHE_FRAMES]; /* counted from cpu->first */
 };
 
@@ -65,7 +66,10 @@ struct frame_cpu {
     uint32_t chunk_max;
     uint32_t chunks[CACHE_CHUNKS]; /* counted from cpu->first */
     struct zone *zone;
-    uint64_t start;                /* slot at which the search for a chunk begins: CPUs keep apart */
+    /* Where searches begin, so that CPUs keep apart: slot for a partly used chunk, bit of a group for a whole one.
+     * Sixteen chunk words share a cache line. */
+    uint64_t start;
+    uint32_t bit;
     _Atomic uint64_t chunk_allocs, chunk_frees;
     _Atomic uint64_t filled, spilled; /* frames that came from the zone and went back */
 };

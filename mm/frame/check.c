@@ -153,7 +153,8 @@ static const char *check_chunk(const struct zone *zone, uint64_t slot)
         return "a chunk's count differs from its bits";
     if (free == CHUNK_FRAMES)
         return "a whole chunk is not the buddy's";
-    if (free > 0 && CHUNK_ORDER(word) != row_largest_block(&row))
+    if (free > 0 && (CHUNK_ORDER(word) < row_largest_block(&row) ||
+                     (CHUNK_ORDER(word) > row_largest_block(&row) && (word & CHUNK_OWNED) == 0)))
         return "a chunk's order differs from its bits";
     for (unsigned i = 0; CHUNK_STATE(word) == CHUNK_RAGGED && i < CHUNK_FRAMES; i++) {
         if (row_count(&row, i, 1) != 0 && !managed_contains(zone_frame(zone, slot) + i, 1))

@@ -47,8 +47,6 @@ static struct want want_of(const struct frame_request *request)
 /* Whether a request may use a kind of zone at all. */
 static bool kind_suits(const struct frame_request *request, zone_kind_t kind)
 {
-    if (kind == ZONE_HIGHMEM && (request->flags & FRAME_ZEROED) != 0)
-        return false;
     if (kind == request->zone)
         return true;
     return kind < request->zone && request->zone != ZONE_DEVICE && (request->flags & FRAME_THIS_ZONE) == 0;
@@ -146,7 +144,7 @@ status_t frame_alloc(const struct frame_request *request, pfn_t *first)
     *first = pfn(found);
     if ((request->flags & FRAME_ZEROED) != 0) {
         for (uint64_t i = 0; i < want.count; i++)
-            port_page_zero(port_phys_to_virt(paddr_of(pfn(found + i))));
+            port_frame_zero(pfn(found + i));
     }
     return OK;
 }

@@ -2,7 +2,7 @@
  *
  * From a memory map to zones. Zones are made of all RAM of the map, also of what is held back for now
  * (firmware tables, boot archive, image), so that late memory finds its place; the allocator itself gets the
- * usable regions.
+ * usable regions. Device zones are made of the regions set aside for a specific purpose, wherever these lie.
  *
  * The same code sizes the metadata and lays it out: with no memory behind it, a carve only counts. Cost:
  * three passes over the regions for each zone.
@@ -38,7 +38,13 @@ static void *carve(struct carve *from, uint64_t bytes, uint64_t align)
 static bool is_ram(mem_type_t type)
 {
     return type == MEM_USABLE || type == MEM_BOOT_RECLAIM || type == MEM_ACPI_RECLAIM || type == MEM_KERNEL ||
-           type == MEM_MODULE || type == MEM_EARLY;
+           type == MEM_MODULE || type == MEM_EARLY || type == MEM_SPECIFIC;
+}
+
+/* Whether a region's type and a kind of zone go together. */
+static bool kind_takes(zone_kind_t kind, mem_type_t type)
+{
+    return is_ram(type) && (type == MEM_SPECIFIC) == (kind == ZONE_DEVICE);
 }
 
 static bool addressable(const struct memmap *map)
@@ -85,7 +91,7 @@ static bool piece_of(const struct source *from, uint32_t index, zone_kind_t kind
     struct frame_range bounds = kind_frames(from->limits, kind);
 
     *piece = (struct frame_range){max_u64(frames.start, bounds.start), min_u64(frames.end, bounds.end), 0};
-    return is_ram(from->map->region[index].type) && piece->start < piece->end;
+    return kind_takes(kind, from->map->region[index].type) && piece->start < piece->end;
 }
 
 /* Works out a zone's bounds and spans from its node and kind; fills zone->span if there is memory for it.
@@ -205,7 +211,7 @@ static void fill_ranges(const struct source *from)
                 continue;
             piece.zone = system->zone_of[region->node][kind];
             range_append(system->ram, &system->ram_count, piece);
-            if (region->type == MEM_USABLE)
+            if (region->type == MEM_USABLE || region->type == MEM_SPECIFIC)
                 range_append(system->managed, &system->managed_count, piece);
         }
     }

@@ -36,6 +36,8 @@ void summary_add(const struct summary_shape *shape, set_word_t *set, uint64_t me
 
 void summary_remove(const struct summary_shape *shape, set_word_t *set, uint64_t member)
 {
+    if ((load_seq_cst(&set[member / WORD_BITS]) >> member % WORD_BITS & 1) == 0)
+        return;
     for (uint32_t level = 0; level < shape->depth; level++, member /= WORD_BITS) {
         set_word_t *word = &set[shape->offset[level] + member / WORD_BITS];
         uint64_t bit = UINT64_C(1) << member % WORD_BITS;

@@ -185,15 +185,6 @@ status_t zone_free(struct zone *zone, uint64_t first, uint64_t count)
     return status;
 }
 
-bool zone_put_chunk(struct zone *zone, uint64_t slot)
-{
-    bool put = chunk_put_whole(zone, slot);
-
-    if (put)
-        buddy_put(zone, slot, 1);
-    return put;
-}
-
 void zone_manage(struct zone *zone, uint64_t first, uint64_t count)
 {
     struct pieces run = pieces_of(zone, first, count);

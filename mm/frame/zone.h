@@ -53,7 +53,8 @@
 #define CHUNK_STATE(word)  ((uint32_t)(word) & (3u << 11))
 #define CHUNK_ORDER(word)  ((uint32_t)(word) >> 16 & 0xfu) /* of the largest aligned free block, if any are free */
 #define CHUNK_ORDER_SHIFT  16
-#define CHUNK_SEQUENCE     (1u << 20) /* one of 4096; counts frees */
+#define CHUNK_OWNED        (1u << 20) /* a CPU fills its cache from it; not listed meanwhile */
+#define CHUNK_SEQUENCE     (1u << 21) /* one of 2048; counts frees */
 
 #define CHUNK_BITS    (0u << 11) /* the row says which frames are free; not all are */
 #define CHUNK_RAGGED  (1u << 11) /* as BITS, but some frames may not be managed: whoever frees must ask */
@@ -153,9 +154,12 @@ void buddy_put(struct zone *zone, uint64_t slot, uint64_t count);
 /* Takes all of them or none; false: another CPU has one of them. */
 bool buddy_take(struct zone *zone, uint64_t slot, uint64_t count);
 
-/* Takes up to `most` (≤ 64) chunks of one group, from the group that least is lost with, but none that ends after
- * frame `end`. Returns their bits in the group's word, 0 if there are none. */
-uint64_t buddy_take_some(struct zone *zone, unsigned most, uint64_t *group);
+/* Takes up to `most` (≤ 64) chunks of one group, from the group that least is lost with; of its word the bits from
+ * `from` on come first. Returns their bits in the group's word, 0 if there are none. */
+uint64_t buddy_take_some(struct zone *zone, unsigned most, unsigned from, uint64_t *group);
+
+/* Puts in the chunks of one group that the bits say. */
+void buddy_put_some(struct zone *zone, uint64_t group, uint64_t bits);
 
 /* The first slot of free consecutive chunks that hold the wanted run from their first frame on; the smallest
  * aligned block that will do comes first. Of the last chunk only the run's part need be free. False: none. */
@@ -170,8 +174,12 @@ uint32_t group_place(const void *zone, uint64_t group);
  * whole chunk is broken, and what remains of it listed, in the mobility class asked for. */
 bool bitmap_take(struct zone *zone, uint64_t slot, unsigned at, unsigned count, bool mobile);
 
-/* Takes up to `most` frames of one partly used chunk, its lowest; returns how many, 0 if there are none. */
-unsigned bitmap_take_some(struct zone *zone, uint64_t slot, unsigned most, uint16_t *at);
+/* Takes up to `most` frames of one partly used chunk, its lowest; returns how many, 0 if there are none. If it still
+ * has some then, and own is true, the chunk is out of sight of other CPUs until bitmap_disown(). */
+unsigned bitmap_take_some(struct zone *zone, uint64_t slot, unsigned most, bool own, uint16_t *at);
+
+/* Puts a chunk in sight again, if it is out of it. */
+void bitmap_disown(struct zone *zone, uint64_t slot);
 
 /* Gives back [at, at + count) of one chunk. ERR_BUSY: some are free already; nothing was changed. Panics if another
  * CPU gives some of them back at this very moment. */
@@ -186,9 +194,9 @@ _Noreturn void freed_twice(uint64_t slot);
 /* A chunk of which no frame is managed yet takes frames from now on. Any number of CPUs may say so. */
 void bitmap_open(struct zone *zone, uint64_t slot);
 
-/* Breaks a whole chunk that the caller has taken from the buddy: all but [at, at + count) is free, and listed in the
- * mobility class. */
-void bitmap_break(struct zone *zone, uint64_t slot, unsigned at, unsigned count, bool mobile);
+/* Breaks a whole chunk that the caller has taken from the buddy: all but [at, at + count) is free. flags: CHUNK_MOBILE
+ * for the class that it is in from now on, CHUNK_OWNED to keep it out of sight. */
+void bitmap_break(struct zone *zone, uint64_t slot, unsigned at, unsigned count, uint32_t flags);
 
 /* A whole chunk that the caller has taken from the buddy becomes one with no free frames. */
 void chunk_take_whole(struct zone *zone, uint64_t slot, bool mobile);
@@ -220,9 +228,6 @@ bool zone_alloc_at(struct zone *zone, uint64_t first, uint64_t count, bool mobil
 
 /* Gives back frames of the zone's RAM. ERR_INVALID, ERR_BUSY as frame_free. */
 MUST_CHECK status_t zone_free(struct zone *zone, uint64_t first, uint64_t count);
-
-/* Gives back a chunk that was taken whole. False: it was not. */
-bool zone_put_chunk(struct zone *zone, uint64_t slot);
 
 /* Free frames in bitmaps and buddy: what the caches do not hold. */
 uint64_t zone_free_frames(const struct zone *zone);

@@ -13,6 +13,7 @@
 static const char *const type_names[MEM_TYPE_COUNT] = {
     [MEM_NONE] = "none",
     [MEM_USABLE] = "usable",
+    [MEM_SPECIFIC] = "specific",
     [MEM_BOOT_RECLAIM] = "boot",
     [MEM_RESERVED] = "reserved",
     [MEM_ACPI_RECLAIM] = "acpi",

@@ -186,7 +186,7 @@ status_t pt_init(struct pt *pt, unsigned levels, unsigned max_leaf, struct pt_fr
 
     if (status != OK)
         return status;
-    port_page_zero(port_phys_to_virt(root));
+    port_frame_zero(pfn_of(root));
     *pt = (struct pt){.root = root, .tables = 1, .frames = frames};
     pt->levels = (uint8_t)levels;
     pt->max_leaf = (uint8_t)max_leaf;
@@ -232,7 +232,7 @@ static status_t plan(const struct pt *pt, vaddr_t va, vaddr_t last, uint64_t off
 /* Hangs an empty table under the cursor's absent entry and goes down into it. */
 static void grow(struct cursor *cursor, vaddr_t va, paddr_t table)
 {
-    port_page_zero(port_phys_to_virt(table));
+    port_frame_zero(pfn_of(table));
     store(cursor->entry, pte_make_table(table));
     descend(cursor, va);
 }
@@ -277,6 +277,33 @@ status_t pt_map(struct pt *pt, vaddr_t va, paddr_t pa, uint64_t size, unsigned p
     }
     pt->tables += tables;
     port_pte_sync();
+    return OK;
+}
+
+status_t pt_window(struct pt *pt, vaddr_t va, paddr_t *table)
+{
+    struct cursor cursor;
+    paddr_t spare;
+    status_t status;
+
+    if (!canonical(pt, va))
+        return ERR_INVALID;
+    seek(&cursor, pt, va);
+    if (cursor.level > 0) {
+        uint64_t tables = cursor.level;
+
+        if (pte_present(cursor.value))
+            return ERR_EXISTS;
+        status = chain_alloc(pt, tables, &spare);
+        if (status != OK)
+            return status;
+        while (cursor.level > 0)
+            grow(&cursor, va, chain_pop(&spare));
+        pt->tables += tables;
+        pt->windows++;
+        port_pte_sync();
+    }
+    *table = cursor.table[0];
     return OK;
 }
 
@@ -440,23 +467,27 @@ void pt_visit(const struct pt *pt, vaddr_t start, vaddr_t last,
     }
 }
 
-/* Walks the tables from one on and counts them in *tables. Depth: at most the levels; gives up as soon as
+struct tally {
+    uint64_t tables, empty;
+};
+
+/* Walks the tables from one on and counts them in *tally. Depth: at most the levels; gives up as soon as
  * there are more than there should be, so that cycles end. */
-static const char *check_table(const struct pt *pt, paddr_t table, unsigned level, uint64_t *tables)
+static const char *check_table(const struct pt *pt, paddr_t table, unsigned level, struct tally *tally)
 {
     const char *broken = NULL;
 
-    if (++*tables > pt->tables)
+    if (++tally->tables > pt->tables)
         return "more tables are linked than counted";
     if (!is_aligned(table.v, FRAME_SIZE))
         return "a table is not a frame";
-    if (level + 1u < pt->levels && table_empty(table))
+    if (level + 1u < pt->levels && table_empty(table) && (level > 0 || ++tally->empty > pt->windows))
         return "an empty table is linked";
     for (unsigned i = 0; i < PT_ENTRIES && broken == NULL; i++) {
         pte_t value = load(table_entry(table, i));
 
         if (pte_is_table(value, level))
-            broken = check_table(pt, pte_paddr(value, level), level - 1, tables);
+            broken = check_table(pt, pte_paddr(value, level), level - 1, tally);
         else if (pte_present(value) ? level > pt->max_leaf : value != 0)
             broken = pte_present(value) ? "a leaf is too large for this MMU" : "an absent entry is not zero";
     }
@@ -465,10 +496,10 @@ static const char *check_table(const struct pt *pt, paddr_t table, unsigned leve
 
 const char *pt_check(const struct pt *pt)
 {
-    uint64_t tables = 0;
-    const char *broken = check_table(pt, pt->root, pt->levels - 1u, &tables);
+    struct tally tally = {0, 0};
+    const char *broken = check_table(pt, pt->root, pt->levels - 1u, &tally);
 
-    if (broken == NULL && tables != pt->tables)
+    if (broken == NULL && tally.tables != pt->tables)
         return "fewer tables are linked than counted";
     return broken;
 }

@@ -25,4 +25,7 @@ extern unsigned host_reports; /* calls of port_report so far */
 /* Called for every port_tlb_flush; NULL: nobody. */
 extern void (*host_tlb_observer)(vaddr_t start, uint64_t size);
 
+/* Called instead of filling a frame with zeroes; NULL: the frame lies in the arena. */
+extern void (*host_zero_observer)(pfn_t frame);
+
 #endif

@@ -20,6 +20,7 @@ uint8_t *host_frame_0;
 _Thread_local unsigned host_cpu;
 _Thread_local unsigned host_irq_depth;
 void (*host_tlb_observer)(vaddr_t start, uint64_t size);
+void (*host_zero_observer)(pfn_t frame);
 
 void host_memory_init(void)
 {

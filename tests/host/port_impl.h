@@ -51,9 +51,12 @@ static inline void port_cpu_relax(void)
     sched_yield();
 }
 
-static inline void port_page_zero(void *page)
+static inline void port_frame_zero(pfn_t frame)
 {
-    memset(page, 0, FRAME_SIZE);
+    if (host_zero_observer != NULL)
+        host_zero_observer(frame);
+    else
+        memset(port_phys_to_virt(paddr_of(frame)), 0, FRAME_SIZE);
 }
 
 static inline void port_pte_sync(void) {}

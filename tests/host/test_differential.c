@@ -18,11 +18,13 @@ static uint8_t state[FRAMES];
 static uint8_t zone_at[FRAMES];
 static const char *what; /* went wrong */
 
-/* Two nodes that alternate, holes, and all three borders inside chunks: some 15 chunks in 7 zones. */
+/* Two nodes that alternate, holes, all four borders inside chunks, and device memory on both sides of one: some 15
+ * chunks in 9 zones. */
 static status_t start_machine(void)
 {
     static const struct zone_limits limits = {
-        .dma_end = MIB(5) + 0x2000, .dma32_end = MIB(17) + 0x5000, .direct_end = MIB(30) - 0x9000};
+        .dma_end = MIB(5) + 0x2000, .dma32_end = MIB(17) + 0x5000, .direct_end = MIB(30) - 0x9000,
+        .movable_start = MIB(32) - 0x3000};
 
     layout_begin(2);
     layout_ram(0, 0x1000, MIB(9) + 0x17000);
@@ -31,6 +33,7 @@ static status_t start_machine(void)
     layout_ram(1, MIB(28) + 0x800, MIB(34));
     layout_part(0x9f000, MIB(1), MEM_RESERVED);
     layout_part(MIB(14), MIB(15), MEM_MMIO);
+    layout_part(MIB(16) + 0x1000, MIB(18), MEM_SPECIFIC);
     layout_part(MIB(24) + 0x3000, MIB(24) + 0x4000, MEM_BAD);
     return layout_start(&limits);
 }
@@ -87,7 +90,9 @@ static int expected_zone(const struct frame_request *request)
             struct frame_zone_info info;
 
             frame_zone_info(zone, &info);
-            if (info.node != (request->node ^ i) || info.kind > request->zone || request->zone == ZONE_DEVICE)
+            if (info.node != (request->node ^ i) || info.kind > request->zone)
+                continue;
+            if (request->zone == ZONE_DEVICE && info.kind != ZONE_DEVICE)
                 continue;
             if ((request->flags & FRAME_THIS_ZONE) != 0 && info.kind != request->zone)
                 continue;

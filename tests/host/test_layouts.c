@@ -5,6 +5,7 @@
  */
 #include <stdlib.h>
 
+#include "host.h"
 #include "layout.h"
 #include "quire_test.h"
 
@@ -125,30 +126,42 @@ TEST(layout, nodes_inside_chunks)
 
 TEST(layout, zone_borders_anywhere)
 {
-    const struct zone_limits limits = {
-        .dma_end = MIB(7) + 0x1234, .dma32_end = MIB(9), .direct_end = MIB(21) + 0x3000};
+    const struct zone_limits limits = {.dma_end = MIB(7) + 0x1234,
+                                       .dma32_end = MIB(9),
+                                       .direct_end = MIB(21) + 0x3000,
+                                       .movable_start = MIB(25) + 0x7000};
 
     layout_begin(1);
     layout_ram(0, 0, MIB(32) - 0x10);
     CHECK_EQ(layout_start(&limits), OK);
     CHECK(frame_check() == NULL);
-    CHECK_EQ(frame_zone_count(), 4);
+    CHECK_EQ(frame_zone_count(), 5);
     for (uint64_t frame = 0; frame < MIB(32) / FRAME_SIZE - 1; frame++) {
         uint64_t end = (frame + 1) * FRAME_SIZE;
-        zone_kind_t kind = end <= limits.dma_end      ? ZONE_DMA
-                           : end <= limits.dma32_end  ? ZONE_DMA32
-                           : end <= limits.direct_end ? ZONE_NORMAL
-                                                      : ZONE_HIGHMEM;
+        zone_kind_t kind = end <= limits.dma_end         ? ZONE_DMA
+                           : end <= limits.dma32_end     ? ZONE_DMA32
+                           : end <= limits.direct_end    ? ZONE_NORMAL
+                           : end <= limits.movable_start ? ZONE_HIGHMEM
+                                                         : ZONE_MOVABLE;
         struct frame_zone_info info;
         unsigned zone = 0;
 
         CHECK_EQ(frame_query(pfn(frame), &zone), FRAME_FREE);
         frame_zone_info(zone, &info);
         CHECK_EQ(info.kind, kind);
+        CHECK_EQ(zone_of(&limits, end - 1), kind);
         CHECK(info.start.v <= frame && frame < info.end.v);
     }
     CHECK(drain_and_refill());
     layout_end();
+}
+
+/* Sum of the frames to be filled with zeroes. */
+static uint64_t zeroed;
+
+static void count_zeroed(pfn_t frame)
+{
+    zeroed += frame.v;
 }
 
 TEST(layout, highmem_only_for_those_who_can)
@@ -163,8 +176,13 @@ TEST(layout, highmem_only_for_those_who_can)
     request.zone = ZONE_HIGHMEM;
     CHECK_EQ(frame_alloc(&request, &first), OK);
     CHECK(first.v >= GIB(1) / FRAME_SIZE);
-    request.flags = FRAME_THIS_ZONE | FRAME_ZEROED; /* cannot be zeroed through the direct map */
-    CHECK_EQ(frame_alloc(&request, &first), ERR_NO_MEMORY);
+    request.count = 3;
+    request.flags = FRAME_THIS_ZONE | FRAME_ZEROED;
+    host_zero_observer = count_zeroed;
+    zeroed = 0;
+    CHECK_EQ(frame_alloc(&request, &first), OK);
+    host_zero_observer = NULL;
+    CHECK_EQ(zeroed, 3 * first.v + 3);
     request = request_for(1024);
     request.zone = ZONE_NORMAL;
     CHECK_EQ(frame_alloc(&request, &first), OK);
@@ -176,6 +194,82 @@ TEST(layout, highmem_only_for_those_who_can)
     CHECK_EQ(frame_alloc(&request, &first), ERR_NO_MEMORY); /* Normal was the highest that would do */
     request.zone = ZONE_MOVABLE;
     CHECK_EQ(frame_alloc(&request, &first), OK);
+    CHECK(frame_check() == NULL);
+    layout_end();
+}
+
+/* Movable takes what lies above its border, mapped (node 0) or not (node 1). */
+TEST(layout, movable_only_for_those_who_can)
+{
+    const struct zone_limits limits = {.direct_end = GIB(1), .movable_start = GIB(1) - MIB(2)};
+    struct frame_request request = request_for(1);
+    struct frame_zone_info info;
+    pfn_t first;
+
+    layout_begin(2);
+    layout_ram(0, GIB(1) - MIB(4), GIB(1));
+    layout_ram(1, GIB(1), GIB(1) + MIB(4));
+    CHECK_EQ(layout_start(&limits), OK);
+    CHECK_EQ(frame_zone_count(), 3);
+    for (unsigned zone = 0; zone < 3; zone++) {
+        frame_zone_info(zone, &info);
+        CHECK_EQ(info.kind, zone == 0 ? ZONE_NORMAL : ZONE_MOVABLE);
+        CHECK_EQ(info.start.v, (GIB(1) - MIB(4) + zone * MIB(2)) / FRAME_SIZE);
+    }
+    request.zone = ZONE_HIGHMEM;
+    for (unsigned i = 0; i < MIB(2) / FRAME_SIZE; i++) {
+        CHECK_EQ(frame_alloc(&request, &first), OK);
+        CHECK(first.v < limits.movable_start / FRAME_SIZE);
+    }
+    CHECK_EQ(frame_alloc(&request, &first), ERR_NO_MEMORY);
+    CHECK_EQ(frame_alloc_one(0, &first), ERR_NO_MEMORY);
+    request.zone = ZONE_MOVABLE;
+    for (unsigned i = 0; i < MIB(6) / FRAME_SIZE; i++) {
+        CHECK_EQ(frame_alloc(&request, &first), OK);
+        CHECK(first.v >= limits.movable_start / FRAME_SIZE);
+    }
+    CHECK_EQ(frame_alloc(&request, &first), ERR_NO_MEMORY);
+    layout_end();
+}
+
+/* Memory set aside for a device, in the midst of a zone and with a border inside, is one zone of its own. */
+TEST(layout, device_memory_on_request_only)
+{
+    const struct zone_limits limits = {.dma32_end = MIB(20), .direct_end = MIB(24), .movable_start = MIB(30)};
+    const uint64_t start = MIB(16) / FRAME_SIZE, end = MIB(22) / FRAME_SIZE;
+    struct frame_request request = request_for(1);
+    struct frame_zone_info info = {0};
+    unsigned zone = 0;
+    pfn_t first;
+
+    layout_begin(1);
+    layout_ram(0, MIB(8), MIB(32));
+    layout_part(MIB(16), MIB(22), MEM_SPECIFIC);
+    layout_part(MIB(18), MIB(19), MEM_RESERVED);
+    CHECK_EQ(layout_start(&limits), OK);
+    CHECK_EQ(frame_zone_count(), 5);
+    CHECK_EQ(frame_query(pfn(start), &zone), FRAME_FREE);
+    frame_zone_info(zone, &info);
+    CHECK_EQ(info.kind, ZONE_DEVICE);
+    CHECK(info.start.v == start && info.end.v == end);
+    CHECK_EQ(frame_managed(), MIB(23) / FRAME_SIZE);
+    for (unsigned i = 0; i < MIB(18) / FRAME_SIZE; i++) {
+        CHECK_EQ(frame_alloc(&request, &first), OK);
+        CHECK(first.v < start || first.v >= end);
+    }
+    CHECK_EQ(frame_alloc(&request, &first), ERR_NO_MEMORY);
+    request.flags = FRAME_AT;
+    request.at = pfn(start);
+    CHECK_EQ(frame_alloc(&request, &first), ERR_NO_MEMORY);
+    request.zone = ZONE_DEVICE;
+    CHECK_EQ(frame_alloc(&request, &first), OK);
+    request.flags = 0;
+    for (unsigned i = 0; i < MIB(5) / FRAME_SIZE - 1; i++) {
+        CHECK_EQ(frame_alloc(&request, &first), OK);
+        CHECK(first.v > start && first.v < end);
+    }
+    CHECK_EQ(frame_alloc(&request, &first), ERR_NO_MEMORY); /* and it falls back to nothing */
+    CHECK_EQ(frame_free_count(), 0);
     CHECK(frame_check() == NULL);
     layout_end();
 }

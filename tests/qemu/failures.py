@@ -25,6 +25,8 @@ def commands(isa):
                expect=("not allocated",))
     yield Boot("a free of what is not allocated", Machine(isa, cpus=1), "free 0x1000 1", status=STATUS_FAILED,
                expect=("not freed",))
+    yield Boot("a benchmark that does not exist", Machine(isa, cpus=1), "bench empty nonsense", status=STATUS_FAILED,
+               expect=("^usage: bench ",), refuse=("_max",))
 
 
 def options(isa):

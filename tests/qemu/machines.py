@@ -66,6 +66,60 @@ def paging(isa):
                    expect=(f"paging {shown}$",))
 
 
+def zone_sizes(output):
+    """Managed bytes of each kind of zone, from `zones --json`."""
+    sizes = {}
+    for document in documents(output):
+        for zone in document.get("zones", ()):
+            sizes[zone["zone"]] = sizes.get(zone["zone"], 0) + zone["managed"] * 4096
+    return sizes
+
+
+def about(**expected):
+    """Zones of these sizes in MiB, each but for the 2 MiB to which a border is rounded, and no others above Normal."""
+    def check(output):
+        sizes = zone_sizes(output)
+        for zone in ("HighMem", "Movable", "Device"):
+            size, wanted = sizes.get(zone, 0), expected.get(zone, 0) * MIB
+            if abs(size - wanted) > 3 * MIB or (size > 0) != (wanted > 0):
+                return f"zone {zone} has {size} bytes, expected about {wanted}"
+        return None
+    return check
+
+
+HIGHMEM_SCRIPT = "zones --json; selftest; alloc 1000 zone=HighMem zeroed; alloc 600 zone=HighMem; map; layout; stat"
+
+
+def zones(isa):
+    yield Boot("directmap=256M", Machine(isa, append="directmap=256M"), HIGHMEM_SCRIPT, check=about(HighMem=767))
+    yield Boot("directmap=64M", Machine(isa, cpus=8, nodes=2, append="directmap=64M"), HIGHMEM_SCRIPT,
+               check=about(HighMem=958))
+    yield Boot("movable=256M", Machine(isa, append="movable=256M"), "zones --json; selftest; alloc 512 zone=Movable",
+               check=about(Movable=256))
+    yield Boot("directmap=200M movable=500M", Machine(isa, nodes=2, append="directmap=200M movable=500M"),
+               HIGHMEM_SCRIPT, check=about(HighMem=323, Movable=500))
+    yield Boot("movable, mapped in part", Machine(isa, append="movable=700M directmap=600M"),
+               "zones --json; selftest", check=about(Movable=700))
+    # A PC's memory has a hole below 4 GiB.
+    yield Boot("5 GiB, directmap=3500M movable=1G", Machine(isa, mem=5 * GIB, append="directmap=3500M movable=1G"),
+               HIGHMEM_SCRIPT, check=about(HighMem=595, Movable=1024))
+
+
+def no_zones(isa):
+    """What cannot be is said, and the kernel does without."""
+    yield Boot("borders that leave no room", Machine(isa, cpus=2, append="directmap=1M movable=1020M"),
+               "zones --json; selftest zones", check=about(),
+               expect=("^warning: directmap=1 MiB leaves too little memory to the kernel; left out",
+                       "^warning: movable=1020 MiB leaves too little memory to the kernel; left out"))
+    yield Boot("sizes that are none", Machine(isa, cpus=1, append="directmap=0 movable=12Q directmap="),
+               "zones --json", check=about(),
+               expect=('option "directmap=0"', 'option "movable=12Q"', 'option "directmap="'))
+    yield Boot("more than there is", Machine(isa, cpus=1, append="directmap=1T movable=1T"), "zones --json",
+               check=about(), expect=("^warning: movable=1 TiB leaves",), refuse=("warning: directmap",))
+    yield Boot("HighMem where there is none", Machine(isa, cpus=1), "alloc 1 zone=HighMem; zones --json",
+               check=about())
+
+
 def models(isa):
     if isa == "x86_64":
         for cpu in ("qemu64", "max", "max,la57=off,smap=off"):
@@ -124,11 +178,18 @@ def typed(isa):
                expect=(r"quire> help$", r"quire> nodes$", r"^ok \d+ base\."))
 
 
+def benchmarks(isa):
+    """The command itself checks that it gave everything back, of every node."""
+    yield Boot("benchmarks on nodes", Machine(isa, cpus=2, nodes=2, mem=64 * MIB, extra=("-icount", "shift=0,sleep=off")),
+               "bench", expect=(r"^order0_pair \d+$", r"^fail_order9 \d+$", r"^alloc_large_max \d+$"),
+               refuse=("^bench:",))
+
+
 def variants(isa):
     for variant in ("release", "clang"):
         yield Boot(f"{variant} build", Machine(isa, mem=2 * GIB, nodes=2), variant=variant)
 
 
 def boots(isa):
-    for group in (sizes, nodes, data, paging, models, trees, typed, variants):
+    for group in (sizes, nodes, data, paging, zones, no_zones, models, trees, typed, benchmarks, variants):
         yield from group(isa)

@@ -565,3 +565,53 @@ TEST(pt, random_sequences)
     }
     CHECK(space_end(&pt, &purse));
 }
+
+/* ---- Windows ------------------------------------------------------------------------------------------- */
+
+TEST(pt, a_window_stays_and_is_written_by_hand)
+{
+    const vaddr_t va = MIB(6) + 0x5000;
+    struct purse purse;
+    struct pt pt;
+    struct pt_leaf leaf;
+    paddr_t table = {0}, again = {0};
+
+    for (unsigned levels = 3; levels <= PT_MAX_LEVELS; levels++) {
+        CHECK(space_begin(&pt, &purse, levels, 1));
+        CHECK_EQ(pt_window(&pt, va, &table), OK);
+        CHECK_EQ(pt_window(&pt, MIB(6), &again), OK);
+        CHECK_EQ(again.v, table.v);
+        CHECK(pt.tables == levels && purse.held == levels && pt_check(&pt) == NULL);
+        CHECK_EQ(pt_lookup(&pt, va, &leaf), ERR_NOT_FOUND);
+        pte_t *entry = (pte_t *)port_phys_to_virt(table) + 5;
+        *entry = pte_make_leaf(paddr(0x7000), 0, PROT_READ | PROT_WRITE, MEMTYPE_NORMAL);
+        CHECK_EQ(pt_lookup(&pt, va, &leaf), OK);
+        CHECK(leaf.target.v == 0x7000 && leaf.level == 0);
+        *entry = 0;
+        CHECK_EQ(pt_lookup(&pt, va, &leaf), ERR_NOT_FOUND);
+        pt.windows = 0; /* an empty table that is no window is a fault */
+        CHECK(pt_check(&pt) != NULL);
+        CHECK_EQ(pt_map(&pt, va, paddr(0x7000), FRAME_SIZE, PROT_READ, MEMTYPE_NORMAL), OK);
+        CHECK_EQ(pt_unmap(&pt, va, FRAME_SIZE), OK);
+        CHECK(space_end(&pt, &purse));
+    }
+}
+
+TEST(pt, no_window_where_there_is_no_room)
+{
+    struct purse purse;
+    struct pt pt;
+    paddr_t table = {1};
+
+    CHECK(space_begin(&pt, &purse, 4, 1));
+    CHECK_EQ(pt_window(&pt, UINT64_C(1) << 60, &table), ERR_INVALID);
+    purse.limit = 3;
+    CHECK_EQ(pt_window(&pt, MIB(6), &table), ERR_NO_MEMORY);
+    CHECK(pt.tables == 1 && purse.held == 1 && pt_check(&pt) == NULL);
+    purse.limit = UINT64_MAX;
+    CHECK_EQ(pt_map(&pt, MIB(6), paddr(MIB(2)), MIB(2), PROT_READ, MEMTYPE_NORMAL), OK);
+    CHECK_EQ(pt_window(&pt, MIB(6), &table), ERR_EXISTS);
+    CHECK_EQ(table.v, 1);
+    CHECK_EQ(pt_unmap(&pt, MIB(6), MIB(2)), OK);
+    CHECK(space_end(&pt, &purse));
+}

@@ -73,13 +73,14 @@ TEST(readers, e820_settles_overlaps_and_leaves_nonsense_out)
     static const struct e820_entry entries[] = {
         {0x100000, 0x700000, 1}, {0, 0x9fc00, 1}, {0x200000, 0x100000, 2}, {0x280000, 0x100000, 4},
         {0xb00000, 0x1000, 5},   {0x50000, 0, 1}, {~0xfffull, 0x2000, 1},  {0x900000, 0x1000, 99},
-        {0xa00000, 0x1000, 7},
+        {0xa00000, 0x1000, 7},   {0x900000, 0x2000, 0xefffffff},
     };
     struct machine_sources sources = {.e820 = entries, .e820_count = ARRAY_LEN(entries)};
     CHECK(machine_describe(MACHINE, &sources) == OK);
     CHECK_EQ(usable(), 0x9fc00 + 0x700000 - 0x180000);
     CHECK(memmap_find(&MACHINE->map, paddr(0x2fffff))->type == MEM_ACPI_NVS);
     CHECK(memmap_find(&MACHINE->map, paddr(0x900000))->type == MEM_RESERVED);
+    CHECK(memmap_find(&MACHINE->map, paddr(0x901000))->type == MEM_SPECIFIC);
     CHECK(memmap_find(&MACHINE->map, paddr(0xa00000))->type == MEM_PERSISTENT);
     CHECK(memmap_find(&MACHINE->map, paddr(0xb00000))->type == MEM_BAD);
     CHECK(machine_noted("e820: entry 5 at 0x50000 is empty"));
@@ -138,6 +139,8 @@ TEST(readers, efi_frees_what_the_boot_services_held)
     CHECK_EQ(usable(), 0x2000);
     CHECK_EQ(MACHINE->map.claim_count, 6);
     CHECK(memmap_find(&MACHINE->map, paddr(0x3000))->type == MEM_FIRMWARE);
+    CHECK(memmap_find(&MACHINE->map, paddr(0x4000))->type == MEM_RESERVED);
+    CHECK(memmap_find(&MACHINE->map, paddr(0x5000))->type == MEM_SPECIFIC);
     CHECK(memmap_find(&MACHINE->map, paddr(0x7000))->type == MEM_ACPI_RECLAIM);
     CHECK(memmap_find(&MACHINE->map, paddr(0x8000))->type == MEM_MMIO);
     CHECK(machine_noted("efi: descriptor 5"));

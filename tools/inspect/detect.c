@@ -58,7 +58,7 @@ static bool e820_makes_sense(const uint8_t *entry)
 {
     uint64_t start = le64(entry), size = le64(entry + 8);
     uint32_t type = le32(entry + 16);
-    return size != 0 && start <= UINT64_MAX - size && type >= 1 && type <= 20;
+    return size != 0 && start <= UINT64_MAX - size && ((type >= 1 && type <= 20) || type == E820_SPECIFIC);
 }
 
 static bool efi_makes_sense(const uint8_t *entry)

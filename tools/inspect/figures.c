@@ -113,12 +113,12 @@ bool node_is_memory_only(const struct subject *subject, uint16_t node)
 
 /* ---- Zones -------------------------------------------------------------------------------------------- */
 
-/* The end of the usable bytes that go on from region i without a gap, whatever their node. */
-static uint64_t usable_end(const struct memmap *map, uint32_t i)
+/* The end of the bytes of one type that go on from region i without a gap, whatever their node. */
+static uint64_t type_end(const struct memmap *map, uint32_t i)
 {
+    mem_type_t type = map->region[i].type;
     uint64_t end = map->region[i].end.v;
-    for (i++; i < map->region_count && map->region[i].start.v == end && map->region[i].type == MEM_USABLE;
-         i++)
+    for (i++; i < map->region_count && map->region[i].start.v == end && map->region[i].type == type; i++)
         end = map->region[i].end.v;
     return end;
 }
@@ -127,7 +127,7 @@ static uint64_t usable_end(const struct memmap *map, uint32_t i)
 static void add_region(const struct machine *machine, uint32_t i, zone_kind_t kind, struct zone_figures *zone)
 {
     const struct mem_region *region = &machine->map.region[i];
-    uint64_t whole = align_down(usable_end(&machine->map, i), FRAME_SIZE), low, high;
+    uint64_t whole = align_down(type_end(&machine->map, i), FRAME_SIZE), low, high;
     zone_bounds(&machine->limits, kind, &low, &high);
     uint64_t end = min_u64(whole, align_down(high, FRAME_SIZE));
     if (region->start.v >= end) /* and nothing below is rounded up beyond 2^64 */
@@ -146,8 +146,9 @@ static void add_region(const struct machine *machine, uint32_t i, zone_kind_t ki
 struct zone_figures zone_figures(const struct machine *machine, uint16_t node, zone_kind_t kind)
 {
     struct zone_figures zone = {0, 0, 0};
+    mem_type_t type = kind == ZONE_DEVICE ? MEM_SPECIFIC : MEM_USABLE;
     for (uint32_t i = 0; i < machine->map.region_count; i++)
-        if (machine->map.region[i].type == MEM_USABLE && machine->map.region[i].node == node)
+        if (machine->map.region[i].type == type && machine->map.region[i].node == node)
             add_region(machine, i, kind, &zone);
     return zone;
 }

@@ -27,7 +27,8 @@ static const struct {
     const char *meaning;
 } symbols[] = {{'.', "free"},     {'b', "free once boot is over"},
                {'#', "reserved"}, {'F', "firmware"},
-               {'x', "bad"},      {'P', "persistent"}};
+               {'x', "bad"},      {'P', "persistent"},
+               {'D', "for a device"}};
 
 /* Index into symbols, heavier is higher; < 0: not memory. */
 static int symbol_of(mem_type_t type)
@@ -45,6 +46,8 @@ static int symbol_of(mem_type_t type)
         return 4;
     case MEM_PERSISTENT:
         return 5;
+    case MEM_SPECIFIC:
+        return 6;
     case MEM_NONE:
     case MEM_MMIO:
         return -1;

@@ -7,6 +7,7 @@ import sys
 if sys.version_info < (3, 11):
     sys.exit(f"quire: needs Python 3.11 or newer; {sys.executable} is {sys.version.split()[0]}")
 
+import bench
 import debug
 import options
 import run
@@ -14,7 +15,7 @@ import setup
 import tests
 import ui
 
-COMMANDS = {c.name: c for c in (run.RUN, tests.TEST, run.INSPECT, debug.DEBUG, setup.SETUP)}
+COMMANDS = {c.name: c for c in (run.RUN, tests.TEST, bench.BENCH, run.INSPECT, debug.DEBUG, setup.SETUP)}
 
 
 def overview():

@@ -128,6 +128,13 @@ def fuzzers():
     return build("fuzz", arguments, [native])
 
 
+def bench(march):
+    """The benchmarks, optimised for a kind of CPU of this machine's architecture; returns where their programs are."""
+    packages.ensure(packages.BUILD)
+    return build(f"bench-{march}", ["--buildtype=release", f"-Dbench={march}"],
+                 targets=("tests/bench/frames-bench",)) / "tests/bench"
+
+
 def inspect():
     built = places.BUILD / "host" / INSPECT
     return built if built.exists() and not places.may_build() else hosted(INSPECT) / INSPECT

@@ -18,6 +18,11 @@ PROMPT = b"quire> "
 RUNNING = set()                 # every emulator that is not known to have ended
 
 
+def boxes():
+    """How many machines run at a time."""
+    return max(1, len(os.sched_getaffinity(0)))
+
+
 @dataclass
 class Outcome:
     emulator: str

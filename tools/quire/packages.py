@@ -51,6 +51,7 @@ TOOLS = {
     "dtc": (program("dtc"), "device-tree-compiler"),
     "iasl": (program("iasl"), "acpica-tools"),
     "gdb": (program("gdb-multiarch"), "gdb-multiarch"),
+    "valgrind": (program("valgrind"), "valgrind"),
     "pytest": (module("pytest"), "python3-pytest"),
 }
 

@@ -30,7 +30,7 @@ MACHINE_OPTIONS = (
            parse_count(NODES_MAX)),
     Option("--cpu", "MODEL", "QEMU's CPU model (default "
            + ", ".join(f"{isa.cpu} on {isa.name}" for isa in ISAS.values()) + ")"),
-    Option("--append", "OPTIONS", "kernel options: paging=sv39|sv48|sv57|4|5, cpus=N"),
+    Option("--append", "OPTIONS", "kernel options: paging=sv39|sv48|sv57|4|5, cpus=N, directmap=SIZE, movable=SIZE"),
     Option("--initrd", "FILE", "a file that the boot loader places in memory"),
     Option("--qemu-arg", "A", "one more word for QEMU's command line", repeat=True),
     Option("--exec", "\"CMD; CMD\"", "run these monitor commands, then end; status 0 only if all succeeded"),

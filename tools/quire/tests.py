@@ -10,6 +10,7 @@ import sys
 import time
 import xml.etree.ElementTree
 
+import bench_kernel
 import boot
 import build
 import emulator
@@ -24,11 +25,6 @@ from report import Report, Result
 IMAGE_MAX = 512 << 10
 TAIL = 25
 FUZZ_SECONDS = 5
-
-
-def boxes():
-    """How many machines run at a time."""
-    return max(1, len(os.sched_getaffinity(0)))
 
 
 def tail(text):
@@ -128,7 +124,7 @@ def suite_fuzz(report, options):
     seeds.mkdir(parents=True, exist_ok=True)
     for seed in directory.glob("seed.*"):
         shutil.copy(seed, seeds)
-    with concurrent.futures.ThreadPoolExecutor(boxes()) as pool:
+    with concurrent.futures.ThreadPoolExecutor(emulator.boxes()) as pool:
         runs = [pool.submit(run_fuzzer, report, program, [seeds])
                 for program in sorted(directory.glob("fuzz-*")) if program.is_file() and os.access(program, os.X_OK)]
         for run in runs:
@@ -256,7 +252,7 @@ def suite_boot(report, options):
                 kernels[key] = build_kernel(report, *key)
             tests.append(test)
     packages.ensure(packages.TESTS)
-    with concurrent.futures.ThreadPoolExecutor(boxes()) as pool:
+    with concurrent.futures.ThreadPoolExecutor(emulator.boxes()) as pool:
         runs = []
         for test in tests:
             kernel = kernels[test.machine.isa, test.variant]
@@ -274,10 +270,23 @@ def suite_boot(report, options):
             raise
 
 
+# ---- bench -----------------------------------------------------------------------------------------------
+
+def suite_bench(report, options):
+    start = time.monotonic()
+    report.begin("instruction counts")
+    try:
+        checked = list(bench_kernel.check(options.isas))
+    finally:
+        report.end("instruction counts")
+    for isa, wrong, note in checked:
+        report.check("bench", f"{isa} instructions within budgets", wrong, time.monotonic() - start, note)
+
+
 # ---- all -------------------------------------------------------------------------------------------------
 
 SUITES = {"lint": suite_lint, "host": suite_host, "fuzz": suite_fuzz, "corpus": suite_corpus, "cli": suite_cli,
-          "build": suite_build, "boot": suite_boot}
+          "build": suite_build, "boot": suite_boot, "bench": suite_bench}
 
 
 def test(options):
@@ -304,5 +313,6 @@ TEST = Command(
          "corpus  inspect, against facts about real machines' firmware\n"
          "cli     this command and the tools\n"
          "build   debug, release and clang builds, and their size; inspect and unit tests without sanitizers\n"
-         "boot    self-tests and more in QEMU: CPUs, memory, nodes, paging modes, faults",
+         "boot    self-tests and more in QEMU: CPUs, memory, nodes, paging modes, faults\n"
+         "bench   instructions that the kernel needs per operation, against budgets",
     examples=("quire test", "quire test --suite boot --isa riscv64"))

@@ -12,9 +12,9 @@
 extern struct pt kernel_pt;
 
 /* Builds the final page tables, loads them, and takes the frame allocator into service: afterwards
- * frame_alloc and the direct map work. Needs early_describe. levels_wanted: 0, or the most levels to use.
- * Stops with a message if memory does not suffice. Boot CPU. */
-void vm_init(unsigned levels_wanted);
+ * frame_alloc and the direct map work. Needs early_describe. Follows options.paging_levels, directmap and
+ * movable; what cannot be met is said and left out. Stops with a message if memory does not suffice. Boot CPU. */
+void vm_init(void);
 
 /* A guarded stack of HAL_STACK_SIZE bytes from the CPU's node; *top is one past its last byte.
  * slot: 2 × cpu index (+ 1 for the emergency stack). ERR_NO_MEMORY. */
@@ -32,6 +32,9 @@ int stack_guard_owner(vaddr_t address);
 
 /* Maps device registers [base, base + size), uncached, for good. NULL: no memory or no room. */
 volatile void *mmio_map(paddr_t base, uint64_t size);
+
+/* Makes the level-0 table for [va, va + 2 MiB) and hands out its entry for va; see pt_window. */
+MUST_CHECK status_t vm_window(vaddr_t va, _Atomic pte_t **entry);
 
 /* The rows of a paging mode (3 … 5 levels), by address; name NULL ends. */
 struct layout_row {

@@ -4,6 +4,8 @@
  *
  *   paging=sv39|sv48|sv57|4|5   use at most this paging mode
  *   cpus=N                      start at most N CPUs
+ *   directmap=SIZE              map SIZE bytes of RAM, from the lowest on; the rest becomes zone HighMem
+ *   movable=SIZE                the highest SIZE bytes of RAM become zone Movable
  *   qemu-exit                   end with the emulator's exit device, so that its status tells the result
  */
 #ifndef KERNEL_OPTIONS_H
@@ -14,6 +16,8 @@
 struct options {
     unsigned paging_levels; /* 0: the deepest the CPU offers */
     unsigned cpus;          /* 0: all */
+    uint64_t directmap;     /* 0: all that the mode's direct map has room for */
+    uint64_t movable;       /* 0: no such zone */
     bool qemu_exit;
     const char *script;     /* NULL: interactive */
 };

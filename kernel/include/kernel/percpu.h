@@ -24,6 +24,8 @@ struct percpu {
     uint32_t trap_depth;
     struct hal_catch *catch_point;  /* a provoked fault lands here */
     struct trap_info caught;      /* and leaves this */
+    _Atomic pte_t *temp_entry;    /* of the CPU's window for temporary maps (temp_map.c) */
+    _Atomic uint32_t temp_depth;  /* slots of it in use */
     uint64_t port[8];             /* for the port's C code (TSS pointer, …) */
 };
 

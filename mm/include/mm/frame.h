@@ -30,31 +30,34 @@ typedef enum zone_kind {
     ZONE_DMA32,   /* below 4 GiB */
     ZONE_NORMAL,
     ZONE_HIGHMEM, /* RAM beyond the direct map */
-    ZONE_MOVABLE,
-    ZONE_DEVICE,  /* device memory; only on explicit request, never a fallback */
+    ZONE_MOVABLE, /* for contents that can be moved elsewhere, and nothing else; mapped or not */
+    ZONE_DEVICE,  /* MEM_SPECIFIC, at any address and never mapped; only on explicit request, never a fallback */
     ZONE_KINDS,
 } zone_kind_t;
 
 const char *zone_name(zone_kind_t kind); /* "DMA", "DMA32", "Normal", "HighMem", "Movable", "Device" */
 
-/* Where the platform draws its borders; end addresses, 0: the platform has no such zone. */
+/* Where the platform draws its borders; 0: the platform has no such zone. */
 struct zone_limits {
     uint64_t dma_end;
     uint64_t dma32_end;
-    uint64_t direct_end; /* RAM from here on is HighMem; UINT64_MAX: all RAM is mapped */
+    uint64_t direct_end;    /* RAM from here on is HighMem; UINT64_MAX: all RAM is mapped */
+    uint64_t movable_start; /* RAM from here on is Movable, mapped or not */
 };
 
-/* The addresses [*start, *end) whose RAM belongs to a kind of zone; empty for kinds that limits do not make. The
- * kinds up to HighMem adjoin and cover everything. */
+/* The addresses [*start, *end) whose memory belongs to a kind of zone; empty for kinds that limits do not make.
+ * The kinds up to Movable adjoin and cover everything: they are for RAM. Device covers everything as well, for
+ * MEM_SPECIFIC. */
 static inline void zone_bounds(const struct zone_limits *limits, zone_kind_t kind, uint64_t *start, uint64_t *end)
 {
-    uint64_t direct = limits->direct_end != 0 ? limits->direct_end : UINT64_MAX;
+    uint64_t movable = limits->movable_start != 0 ? limits->movable_start : UINT64_MAX;
+    uint64_t direct = min_u64(limits->direct_end != 0 ? limits->direct_end : UINT64_MAX, movable);
     uint64_t dma = min_u64(limits->dma_end, direct);
     uint64_t dma32 = min_u64(max_u64(limits->dma32_end, dma), direct);
-    const uint64_t border[] = {0, dma, dma32, direct, UINT64_MAX};
+    const uint64_t border[] = {0, dma, dma32, direct, movable, UINT64_MAX};
 
-    *start = kind <= ZONE_HIGHMEM ? border[kind] : 0;
-    *end = kind <= ZONE_HIGHMEM ? border[kind + 1] : 0;
+    *start = kind <= ZONE_MOVABLE ? border[kind] : 0;
+    *end = kind <= ZONE_MOVABLE ? border[kind + 1] : UINT64_MAX;
 }
 
 /* The zone that holds a byte of RAM. */
@@ -62,18 +65,18 @@ static inline zone_kind_t zone_of(const struct zone_limits *limits, uint64_t add
 {
     uint64_t start, end;
 
-    for (zone_kind_t kind = ZONE_DMA; kind < ZONE_HIGHMEM; kind++) {
+    for (zone_kind_t kind = ZONE_DMA; kind < ZONE_MOVABLE; kind++) {
         zone_bounds(limits, kind, &start, &end);
         if (address >= start && address < end)
             return kind;
     }
-    return ZONE_HIGHMEM;
+    return ZONE_MOVABLE;
 }
 
 #define FRAME_NODE_ANY UINT16_MAX
 
 typedef enum frame_flags {
-    FRAME_ZEROED = 1 << 0,      /* contents are zero on return; never from HighMem, which is not mapped */
+    FRAME_ZEROED = 1 << 0,      /* contents are zero on return, mapped or not */
     FRAME_THIS_NODE = 1 << 1,   /* fail rather than use another node */
     FRAME_THIS_ZONE = 1 << 2,   /* fail rather than use a lower zone */
     FRAME_AT = 1 << 3,          /* exactly the frames from request.at on */
@@ -118,7 +121,8 @@ struct frame_zone_info {
 uint64_t frame_metadata_size(const struct memmap *map, const struct topo *topo,
                              const struct zone_limits *limits);
 
-/* Takes over every whole frame of the map's MEM_USABLE regions. map and topo are settled and assigned.
+/* Takes over every whole frame of the map's MEM_USABLE and MEM_SPECIFIC regions. map and topo are settled and
+ * assigned.
  * metadata: frame_metadata_size() bytes, zeroed, directly mapped, not inside a usable region. topo must stay
  * where it is; map is not looked at again. All of the map's other RAM (boot-reclaim, ACPI-reclaim, kernel,
  * module, early) is held back: frame_release may hand it over.

@@ -18,10 +18,12 @@
 #include <mm/types.h>
 
 /* In rising precedence. MEM_USABLE to MEM_PERSISTENT keep the order of ACPI 6.5 table 15.1 (e820), where the
- * highest number wins. */
+ * highest number wins. MEM_SPECIFIC is memory like any other, only promised to somebody: it takes from
+ * MEM_USABLE and gives way to all else. */
 typedef enum mem_type {
     MEM_NONE = 0,
     MEM_USABLE,         /* free RAM: what the allocator gets */
+    MEM_SPECIFIC,       /* RAM set aside for a specific purpose (a device's): zone Device */
     MEM_BOOT_RECLAIM,   /* RAM that only the boot stage still needs (bootloader, device tree): usable later */
     MEM_RESERVED,       /* the firmware keeps it */
     MEM_ACPI_RECLAIM,   /* ACPI tables; usable once they are read */

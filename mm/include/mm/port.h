@@ -34,8 +34,8 @@ static inline void port_cpu_relax(void);
  * waits with interrupts masked answers from port_cpu_relax(). */
 void port_fence_cpus(void);
 
-/* Fills one frame, given by its directly mapped address, with zeroes. */
-static inline void port_page_zero(void *page);
+/* Fills one frame of memory with zeroes, whether it is directly mapped or not. Any context. */
+static inline void port_frame_zero(pfn_t frame);
 
 /* Makes earlier page-table stores of this CPU visible to page-table walkers, before a dependent access. */
 static inline void port_pte_sync(void);

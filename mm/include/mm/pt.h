@@ -52,6 +52,7 @@ struct pt {
     uint8_t levels;          /* 3 … 5 */
     uint8_t max_leaf;        /* highest level at which this CPU takes a leaf: 0 … 2 */
     uint64_t tables;         /* frames in use, the root included */
+    uint64_t windows;        /* level-0 tables that pt_window made: these may be empty */
     struct pt_frames frames;
 };
 
@@ -78,6 +79,12 @@ MUST_CHECK status_t pt_unmap(struct pt *pt, vaddr_t va, uint64_t size);
 
 /* Changes the rights of a range that is mapped throughout; same errors as pt_unmap. */
 MUST_CHECK status_t pt_protect(struct pt *pt, vaddr_t va, uint64_t size, unsigned prot);
+
+/* Makes the tables for 4 KiB leaves at va and hands out the level-0 one, which is kept though it is empty. Its
+ * entries are the caller's, to write and to flush; pt_map and pt_unmap have no business in the 2 MiB around va.
+ * A second call for the same 2 MiB gives the same table. ERR_INVALID: not canonical. ERR_EXISTS: a larger leaf is
+ * there. ERR_NO_MEMORY. */
+MUST_CHECK status_t pt_window(struct pt *pt, vaddr_t va, paddr_t *table);
 
 /* The leaf that translates va. ERR_NOT_FOUND. */
 MUST_CHECK status_t pt_lookup(const struct pt *pt, vaddr_t va, struct pt_leaf *leaf);

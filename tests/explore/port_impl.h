@@ -42,9 +42,9 @@ static inline void port_cpu_relax(void)
     explore_wait();
 }
 
-static inline void port_page_zero(void *page)
+static inline void port_frame_zero(pfn_t frame)
 {
-    port_panic("the frame at %p is zeroed", page);
+    port_panic("frame %#llx is zeroed", (unsigned long long)frame.v);
 }
 
 static inline void port_pte_sync(void) {}

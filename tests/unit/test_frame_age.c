@@ -95,9 +95,7 @@ static struct frame_request any_request(uint64_t pick)
 /* ---- Exhaustion ---------------------------------------------------------------------------------------- */
 
 struct taken {
-    struct chain chain;
-    uint64_t claimed;
-    uint8_t apart[64]; /* of the next CPU's */
+    _Alignas(64) struct chain chain;
 };
 
 static struct taken taken_by[TOPO_MAX_CPUS];
@@ -140,32 +138,45 @@ static void give_all(void *context, unsigned index)
     }
 }
 
+/* All mapped memory, by all CPUs, and back. NULL or what went wrong. */
+static const char *exhaust_and_return(void)
+{
+    uint64_t start = frame_free_count(), mapped = free_mapped(), frames = 0, left;
+    const char *broken;
+
+    for (unsigned i = 0; i < test_cpus(); i++)
+        taken_by[i] = (struct taken){0};
+    test_parallel(test_cpus(), take_all, NULL);
+    left = free_mapped();
+    for (unsigned i = 0; i < test_cpus(); i++)
+        frames += taken_by[i].chain.frames;
+    broken = frame_check();
+    test_parallel(test_cpus(), give_all, NULL);
+    for (unsigned i = 0; i < test_cpus(); i++) {
+        if (taken_by[i].chain.damaged)
+            return "a run was damaged, or could not be given back";
+    }
+    if (left != 0 || frames != mapped)
+        return "not all frames were handed out";
+    if (load_relaxed(&wrong) != 0)
+        return "a frame was held twice";
+    return broken != NULL || frame_free_count() == start ? broken : "frames were lost or won";
+}
+
 TEST(frame, exhaustion_by_all_cpus)
 {
     uint64_t before = frame_free_count();
+    const char *what = NULL;
     struct chain surplus;
 
     take_surplus(&surplus);
-    for (unsigned round = 0; round < ROUNDS(2, 6); round++) {
-        uint64_t start = frame_free_count(), mapped = free_mapped(), frames = 0;
-
-        for (unsigned i = 0; i < test_cpus(); i++)
-            taken_by[i] = (struct taken){0};
-        test_parallel(test_cpus(), take_all, NULL);
-        for (unsigned i = 0; i < test_cpus(); i++)
-            frames += taken_by[i].chain.frames;
-        CHECK_EQ(free_mapped(), 0);
-        CHECK_EQ(frames, mapped);
-        CHECK(frame_check() == NULL);
-        test_parallel(test_cpus(), give_all, NULL);
-        CHECK_EQ(load_relaxed(&wrong), 0);
-        for (unsigned i = 0; i < test_cpus(); i++)
-            CHECK(!taken_by[i].chain.damaged);
-        CHECK_EQ(frame_free_count(), start);
-    }
+    for (unsigned round = 0; round < ROUNDS(2, 6) && what == NULL; round++)
+        what = exhaust_and_return();
     chain_free_all(&surplus);
-    CHECK(!surplus.damaged);
-    CHECK_RESTORED(before);
+    if (what != NULL)
+        test_fail(test_result_, __FILE__, __LINE__, "%s", what);
+    else
+        CHECK_RESTORED(before);
 }
 
 /* ---- Ageing -------------------------------------------------------------------------------------------- */

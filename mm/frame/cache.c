@@ -164,12 +164,22 @@ static bool refill(struct frame_cpu *cpu, struct frame_stack *stack, bool mobile
     return true;
 }
 
+/* Whether the zone may have something for a parked cache. If not it stays parked, and a request that fails has nothing
+ * to drain. */
+static bool may_refill(const struct zone *zone)
+{
+    return (load_relaxed(&zone->groups_by_order.occupied[0]) | load_relaxed(&zone->chunks_by_use.occupied[0]) |
+            load_relaxed(&zone->chunks_by_use.occupied[1])) != 0;
+}
+
 bool cache_alloc(struct frame_cpu *cpu, bool mobile, uint64_t *frame)
 {
     unsigned index = mobile ? STACK_MOBILE : STACK_FIXED;
     struct frame_stack *stack = &cpu->stack[index];
     bool filled;
 
+    if (load_relaxed(&cpu->attention) == CACHE_PARKED && !may_refill(cpu->zone))
+        return false;
     if (!enter(cpu))
         return false;
     filled = stack_count(stack) > 0 || refill(cpu, stack, mobile);
@@ -251,7 +261,11 @@ bool cache_alloc_chunk(struct frame_cpu *cpu, bool mobile, uint64_t *frame)
 {
     uint32_t count;
 
-    if (cpu->chunk_max == 0 || !enter(cpu))
+    if (cpu->chunk_max == 0)
+        return false;
+    if (load_relaxed(&cpu->attention) == CACHE_PARKED && load_relaxed(&cpu->zone->groups_by_order.occupied[0]) == 0)
+        return false;
+    if (!enter(cpu))
         return false;
     if (load_relaxed(&cpu->chunk_count) == 0 && !refill_chunks(cpu, mobile)) {
         cache_leave(cpu);
@@ -285,7 +299,7 @@ bool cache_free_chunk(struct frame_cpu *cpu, uint64_t frame)
     return true;
 }
 
-bool cache_find_owned(const struct zone *zone, const struct want *want, uint64_t *first)
+bool cache_find_owned(struct zone *zone, const struct want *want, uint64_t *first)
 {
     for (unsigned i = 0; i < active_words(); i++) {
         for (uint64_t bits = load_seq_cst(&active[i]); bits != 0; bits &= bits - 1) {

@@ -43,10 +43,16 @@ static uint32_t with_order(uint32_t word, unsigned order)
     return (word & ~(0xfu << CHUNK_ORDER_SHIFT)) | order << CHUNK_ORDER_SHIFT;
 }
 
+/* What of a chunk word decides about its place, beside the occupancy. */
+#define PLACE_BITS (0xfu << CHUNK_ORDER_SHIFT | CHUNK_OWNED | CHUNK_MOBILE | 3u << 11)
+
 /* Lists a chunk anew after its word changed from `before` to `now`. */
-static void relist(struct zone *zone, uint64_t slot, uint32_t before, uint32_t now)
+static inline void relist(struct zone *zone, uint64_t slot, uint32_t before, uint32_t now)
 {
-    if (word_place(before) != word_place(now))
+    bool same = ((before ^ now) & PLACE_BITS) == 0 && CHUNK_FREE(before) != 0 && CHUNK_FREE(now) != 0 &&
+                occupancy(CHUNK_FREE(before)) == occupancy(CHUNK_FREE(now));
+
+    if (!same)
         listing_move(&zone->chunks_by_use, slot, word_place(before), chunk_place, zone);
 }
 
@@ -400,7 +406,7 @@ static uint32_t next_place(bool mobile, uint64_t places)
 
 /* Any chunk of these places has the run; only a limit, or another CPU, can have it otherwise. A limit admits no
  * later chunk of a place, so one probe each would do; the second is for what another CPU has just changed. */
-static bool find_sure(const struct zone *zone, const struct want *want, bool mobile, uint64_t places, uint64_t *frame)
+static bool find_sure(struct zone *zone, const struct want *want, bool mobile, uint64_t places, uint64_t *frame)
 {
     for (; places != 0; places &= places - 1) {
         uint64_t slot = listing_next(&zone->chunks_by_use, next_place(mobile, places), 0);
@@ -414,7 +420,7 @@ static bool find_sure(const struct zone *zone, const struct want *want, bool mob
     return false;
 }
 
-static bool find_perhaps(const struct zone *zone, const struct want *want, bool mobile, uint64_t places,
+static bool find_perhaps(struct zone *zone, const struct want *want, bool mobile, uint64_t places,
                          uint64_t probes, uint64_t *frame)
 {
     for (; places != 0; places &= places - 1) {
@@ -431,7 +437,7 @@ static bool find_perhaps(const struct zone *zone, const struct want *want, bool 
     return false;
 }
 
-bool bitmap_find(const struct zone *zone, const struct want *want, bool mobile, uint64_t probes, uint64_t *frame)
+bool bitmap_find(struct zone *zone, const struct want *want, bool mobile, uint64_t probes, uint64_t *frame)
 {
     /* An aligned block of this order holds the run; a run contains an aligned block of at least `least`. */
     unsigned sure = log2_ceil(max_u64(want->count, want->align));

@@ -157,8 +157,10 @@ static inline bool cache_push_other(struct frame_cpu *cpu, uint64_t frame)
         return false;
     if (cache_enter(cpu)) {
         stack = &cpu->stack[low / CHUNK_MOBILE];
-        if ((CHUNK_FREE(low) > CACHE_DENSE && chunk != stack->chunk) || stack_count(stack) == CACHE_FRAMES)
+        if ((CHUNK_FREE(low) > CACHE_DENSE && chunk != stack->chunk) || stack_count(stack) == CACHE_FRAMES) {
             stack = &cpu->stack[STACK_OUT];
+            __builtin_prefetch(&cpu->zone->row[chunk].word[frame % CHUNK_FRAMES / WORD_BITS], 1);
+        }
         kept = stack_count(stack) < CACHE_FRAMES;
         if (kept) {
             uint64_t state = load_relaxed(&stack->state);
@@ -183,7 +185,7 @@ bool cache_alloc_chunk(struct frame_cpu *cpu, bool mobile, uint64_t *frame);
 bool cache_free_chunk(struct frame_cpu *cpu, uint64_t frame);
 
 /* Whether the wanted run of < 512 frames is in a chunk that a CPU owns, and so is not listed. */
-bool cache_find_owned(const struct zone *zone, const struct want *want, uint64_t *first);
+bool cache_find_owned(struct zone *zone, const struct want *want, uint64_t *first);
 
 /* Empties the caches of all CPUs. False: they were empty. Masks interrupts. From an interrupt that hit its own CPU
  * inside its cache: does nothing, and says so. */

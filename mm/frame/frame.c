@@ -130,7 +130,7 @@ static bool alloc_any(const struct frame_request *request, const struct want *wa
 }
 
 /* Other CPUs may cache again what a drain has brought before we come to it: so often we ask for it. */
-#define DRAINS 8
+#define DRAINS 4
 
 static bool alloc_or_drain(const struct frame_request *request, const struct want *want, uint64_t *first)
 {
@@ -207,8 +207,12 @@ static __attribute__((noinline)) status_t free_slowly(uint64_t first, uint64_t c
 
 status_t frame_free(pfn_t first, uint64_t count)
 {
-    if (count == 1 && cache_push(frame_cpu_table[port_cache()], first.v))
-        return OK;
+    if (count == 1) {
+        struct frame_cpu *cpu = frame_cpu_table[port_cache()];
+
+        if (cache_push(cpu, first.v) || cache_push_other(cpu, first.v))
+            return OK;
+    }
     return free_slowly(first.v, count);
 }
 

@@ -107,7 +107,7 @@ static status_t put(struct zone *zone, const struct pieces *run)
     return OK;
 }
 
-static bool find(const struct zone *zone, const struct want *want, uint64_t *first)
+static bool find(struct zone *zone, const struct want *want, uint64_t *first)
 {
     uint64_t slot;
 

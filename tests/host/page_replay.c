@@ -160,6 +160,8 @@ static void print_sample(uint64_t events)
         whole += stats.whole_chunks;
         for (unsigned order = 0; order < FRAME_ORDERS; order++)
             blocks[order] += stats.free_blocks[order];
+        blocks[CHUNK_SHIFT] += stats.cached_chunks;
+        blocks[0] += stats.cached - stats.cached_chunks * HUGE_FRAMES;
     }
     for (unsigned order = FRAME_ORDERS; order-- > 0;) {
         usable += blocks[order] << order;

@@ -225,6 +225,14 @@ void frame_drain(void)
     (void)cache_drain_all();
 }
 
+status_t frame_set_threshold(uint64_t frames)
+{
+    if (frames < 2 || frames > CHUNK_FRAMES)
+        return ERR_INVALID;
+    store_relaxed(&frame_system.threshold, frames);
+    return OK;
+}
+
 void frame_set_caching(bool on)
 {
     cache_switch(on);

@@ -329,8 +329,11 @@ static bool shut(struct frame_cpu *cpu)
 /* Empties a cache that was shut, after the fence. */
 static void empty(struct frame_cpu *cpu, unsigned index)
 {
-    while (load_acquire(&cpu->busy) != 0) /* bound: one call of the owner */
-        port_cpu_relax();
+    if (load_acquire(&cpu->busy) != 0) {
+        while (load_acquire(&cpu->busy) != 0) /* bound: one call of the owner */
+            port_cpu_relax();
+        port_fence_cpus();
+    }
     for (unsigned i = 0; i < CACHE_STACKS; i++) {
         struct frame_stack *stack = &cpu->stack[i];
 

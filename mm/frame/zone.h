@@ -274,6 +274,7 @@ struct frame_system {
     struct frame_range *ram;                      /* all RAM of all zones, managed or held back */
     uint32_t ram_count;
     uint64_t metadata_bytes;
+    _Atomic uint64_t threshold; /* see frame_set_threshold */
 
     struct frame_cpu *cpu; /* caches of CPUs 0 … cpu_count - 1 */
     uint32_t cpu_count;

@@ -5,6 +5,8 @@
 #include <mm/port.h>
 
 #include "cache.h"
+#include "pressure.h"
+#include "reserve.h"
 
 #define REQUEST_MAX (UINT64_C(1) << (FRAME_ORDERS - 1))
 #define FRAMES_END  (UINT64_C(1) << (64 - FRAME_SHIFT)) /* beyond any frame number */
@@ -13,6 +15,18 @@
 struct frame_system frame_system;
 
 /* ---- Allocation ---------------------------------------------------------------------------------------- */
+
+/* A frame of a reserve is a mapped one, and no more can be said about it. */
+static bool reserve_valid(const struct frame_request *request)
+{
+    const uint32_t refused = FRAME_AT | FRAME_THIS_ZONE | FRAME_SPECULATIVE;
+
+    if (request->reserve == FRAME_RESERVE_NONE)
+        return true;
+    return (unsigned)request->reserve < FRAME_RESERVE_CLASSES && request->count == 1 && request->align <= 1 &&
+           request->limit == 0 && request->zone >= ZONE_NORMAL && request->zone != ZONE_DEVICE &&
+           (request->flags & refused) == 0;
+}
 
 static bool request_valid(const struct frame_request *request)
 {
@@ -28,6 +42,8 @@ static bool request_valid(const struct frame_request *request)
     if ((request->flags & ~FRAME_FLAGS_ALL) != 0 || (unsigned)request->zone >= ZONE_KINDS)
         return false;
     if (request->node != FRAME_NODE_ANY && request->node >= frame_system.topo->node_count)
+        return false;
+    if (!reserve_valid(request))
         return false;
     return (request->flags & FRAME_AT) == 0 || (at < FRAMES_END - request->count && is_aligned(at, align) &&
                                                 align_down(at + request->count - 1, boundary) <= at);
@@ -59,7 +75,8 @@ static uint16_t first_node(const struct frame_request *request)
     return load_relaxed(&frame_system.cpu_node[port_cpu()]);
 }
 
-static bool alloc_at(const struct frame_request *request, const struct want *want, uint64_t *first)
+static bool alloc_at(const struct frame_request *request, const struct want *want, uint64_t *first,
+                     struct zone **from)
 {
     const struct frame_range *ram = range_find(frame_system.ram, frame_system.ram_count, request->at.v);
     struct zone *zone;
@@ -72,24 +89,45 @@ static bool alloc_at(const struct frame_request *request, const struct want *wan
         return false;
     if ((request->flags & FRAME_THIS_NODE) != 0 && zone->node != first_node(request))
         return false;
+    *from = zone;
     return zone_alloc_at(zone, *first, want->count, want->mobile);
 }
 
-/* At most node_count × ZONE_KINDS zones. */
-static bool alloc_search(const struct frame_request *request, const struct want *want, uint64_t *first)
+/* The zones of one node downwards; the first that could serve is the one that others are protected from. */
+static bool alloc_on_node(const struct frame_request *request, const struct want *want, uint16_t node,
+                          uint64_t *first, struct zone **from)
 {
-    const struct topo *topo = frame_system.topo;
-    uint16_t node = first_node(request);
-    uint32_t nodes = (request->flags & FRAME_THIS_NODE) != 0 ? 1 : topo->node_count;
+    zone_kind_t top = ZONE_KINDS;
 
-    for (uint32_t i = 0; i < nodes; i++) {
-        const uint16_t *zone_of = frame_system.zone_of[topo->fallback[node][i]];
+    for (unsigned kind = request->zone + 1; kind-- > 0;) {
+        uint16_t index = frame_system.zone_of[node][kind];
+        struct zone *zone = index != ZONE_NONE ? &frame_system.zone[index] : NULL;
 
-        for (unsigned kind = request->zone + 1; kind-- > 0;) {
-            if (zone_of[kind] != ZONE_NONE && kind_suits(request, (zone_kind_t)kind) &&
-                zone_alloc(&frame_system.zone[zone_of[kind]], want, first))
-                return true;
-        }
+        if (zone == NULL || !kind_suits(request, (zone_kind_t)kind) || zone->start >= want->end)
+            continue;
+        if (top == ZONE_KINDS)
+            top = (zone_kind_t)kind;
+        *from = zone;
+        if (pressure_allows(zone, top, want->count, request->flags) && zone_alloc(zone, want, first))
+            return true;
+    }
+    return false;
+}
+
+static uint32_t nodes_of(const struct frame_request *request)
+{
+    return (request->flags & FRAME_THIS_NODE) != 0 ? 1 : frame_system.topo->node_count;
+}
+
+/* At most node_count × ZONE_KINDS zones. */
+static bool alloc_search(const struct frame_request *request, const struct want *want, uint64_t *first,
+                         struct zone **from)
+{
+    const uint16_t *node = frame_system.topo->fallback[first_node(request)];
+
+    for (uint32_t i = 0; i < nodes_of(request); i++) {
+        if (alloc_on_node(request, want, node[i], first, from))
+            return true;
     }
     return false;
 }
@@ -109,28 +147,87 @@ static bool cacheable(const struct frame_request *request, const struct frame_cp
         if (frame_system.zone_of[node][kind] != ZONE_NONE && kind_suits(request, (zone_kind_t)kind))
             return false;
     }
-    return kind_suits(request, cpu->zone->kind);
+    return kind_suits(request, cpu->zone->kind) &&
+           ((request->flags & FRAME_SPECULATIVE) == 0 ||
+            pressure_allows(cpu->zone, cpu->zone->kind, request->count, request->flags));
 }
 
-static bool alloc_cached(const struct frame_request *request, uint64_t *first)
+/* *from is the cache's zone if it had to be asked, else untouched. */
+static bool alloc_cached(const struct frame_request *request, uint64_t *first, struct zone **from)
 {
     struct frame_cpu *cpu = frame_cpu_table[port_cpu()];
-    bool mobile = (request->flags & FRAME_MOVABLE) != 0;
+    bool mobile = (request->flags & FRAME_MOVABLE) != 0, done;
+    uint64_t filled = load_relaxed(&cpu->filled);
 
     if (!cacheable(request, cpu))
         return false;
-    return request->count == 1 ? cache_alloc(cpu, mobile, first) : cache_alloc_chunk(cpu, mobile, first);
+    done = request->count == 1 ? cache_alloc(cpu, mobile, first) : cache_alloc_chunk(cpu, mobile, first);
+    if (load_relaxed(&cpu->filled) != filled)
+        *from = cpu->zone;
+    return done;
 }
 
-static bool alloc_any(const struct frame_request *request, const struct want *want, uint64_t *first)
+/* *from: the zone that was asked last; NULL if none was. */
+static bool alloc_any(const struct frame_request *request, const struct want *want, uint64_t *first,
+                      struct zone **from)
 {
+    *from = NULL;
     if ((request->flags & FRAME_AT) != 0)
-        return alloc_at(request, want, first);
-    return alloc_cached(request, first) || alloc_search(request, want, first);
+        return alloc_at(request, want, first, from);
+    return alloc_cached(request, first, from) || alloc_search(request, want, first, from);
+}
+
+/* ---- When there is nothing ----------------------------------------------------------------------------- */
+
+/* Calls of the reclaimer for one node on behalf of one request. */
+#define RECLAIM_ROUNDS 8
+
+/* A handler must not wait, a reclaimer not recurse, and while the last report is made the reclaimer may be what is
+ * broken. Given frames and longer runs than a chunk cannot be had by freeing some at random. */
+static bool may_reclaim(const struct frame_request *request)
+{
+    return request->reserve <= FRAME_RESERVE_PAGE_TABLE && request->count <= CHUNK_FRAMES &&
+           (request->flags & (FRAME_AT | FRAME_SPECULATIVE)) == 0;
+}
+
+/* Once more without caches. The last report is made when other CPUs may have stopped and answer no fence. */
+static bool alloc_drained(const struct frame_request *request, const struct want *want, uint64_t *first,
+                          struct zone **from)
+{
+    return request->reserve != FRAME_RESERVE_REPORT && cache_drain_all() && alloc_any(request, want, first, from);
+}
+
+/* Each node of the request until the reclaimer finds nothing there. Bound: RECLAIM_ROUNDS for each. */
+static bool alloc_reclaiming(const struct frame_request *request, const struct want *want, uint64_t *first,
+                             struct zone **from)
+{
+    const uint16_t *node = frame_system.topo->fallback[first_node(request)];
+
+    for (uint32_t i = 0; i < nodes_of(request); i++) {
+        for (unsigned round = 0; round < RECLAIM_ROUNDS && pressure_reclaim(node[i], want->count) > 0; round++) {
+            if (alloc_any(request, want, first, from) || alloc_drained(request, want, first, from))
+                return true;
+        }
+    }
+    return false;
+}
+
+static __attribute__((noinline)) bool alloc_hard(const struct frame_request *request, const struct want *want,
+                                                 uint64_t *first, struct zone **from)
+{
+    if ((request->flags & FRAME_SPECULATIVE) != 0)
+        return false;
+    if (alloc_drained(request, want, first, from) ||
+        (may_reclaim(request) && alloc_reclaiming(request, want, first, from)))
+        return true;
+    *from = NULL;
+    return request->reserve != FRAME_RESERVE_NONE &&
+           reserve_take(first_node(request), (request->flags & FRAME_THIS_NODE) != 0, request->reserve, first);
 }
 
 status_t frame_alloc(const struct frame_request *request, pfn_t *first)
 {
+    struct zone *from;
     struct want want;
     uint64_t found;
 
@@ -139,8 +236,10 @@ status_t frame_alloc(const struct frame_request *request, pfn_t *first)
     if (!request_valid(request))
         return ERR_INVALID;
     want = want_of(request);
-    if (!alloc_any(request, &want, &found) && !(cache_drain_all() && alloc_any(request, &want, &found)))
+    if (!alloc_any(request, &want, &found, &from) && !alloc_hard(request, &want, &found, &from))
         return ERR_NO_MEMORY;
+    if (from != NULL)
+        pressure_taken(from, may_reclaim(request));
     *first = pfn(found);
     if ((request->flags & FRAME_ZEROED) != 0) {
         for (uint64_t i = 0; i < want.count; i++)
@@ -170,14 +269,19 @@ static __attribute__((noinline)) status_t free_slowly(uint64_t first, uint64_t c
 {
     const struct frame_range *ram = range_find(frame_system.ram, frame_system.ram_count, first);
     struct frame_cpu *cpu = frame_cpu_table[port_cpu()];
+    status_t status = OK;
+    struct zone *zone;
 
     if (ram == NULL || count == 0 || count > ram->end - first)
         return ERR_INVALID;
-    if (count == 1 && cache_free(cpu, first))
-        return OK;
-    if (count == CHUNK_FRAMES && is_aligned(first, CHUNK_FRAMES) && cache_free_chunk(cpu, first))
-        return OK;
-    return zone_free(&frame_system.zone[ram->zone], first, count);
+    zone = &frame_system.zone[ram->zone];
+    if (reserve_holds(zone, first, count))
+        return managed_contains(first, count) ? ERR_BUSY : ERR_INVALID;
+    if (!(count == 1 && cache_free(cpu, first)) &&
+        !(count == CHUNK_FRAMES && is_aligned(first, CHUNK_FRAMES) && cache_free_chunk(cpu, first)))
+        status = zone_free(zone, first, count);
+    pressure_given(zone);
+    return status;
 }
 
 status_t frame_free(pfn_t first, uint64_t count)
@@ -213,6 +317,7 @@ status_t frame_release(pfn_t first, uint64_t count)
     status = managed_add(first.v, end);
     for (uint64_t at = first.v; status == OK && at < end && ram_piece(at, end, &piece); at = piece.end)
         zone_manage(&frame_system.zone[piece.zone], at, piece.end - at);
+    pressure_settle();
     return status;
 }
 
@@ -279,6 +384,8 @@ frame_state_t frame_query(pfn_t frame, unsigned *zone)
     if (ram == NULL)
         return FRAME_UNMANAGED;
     *zone = ram->zone;
+    if (reserve_holds(&frame_system.zone[ram->zone], frame.v, 1))
+        return FRAME_RESERVED;
     if (cache_holds(&frame_system.zone[ram->zone], frame.v))
         return FRAME_FREE;
     return zone_query(&frame_system.zone[ram->zone], frame.v);

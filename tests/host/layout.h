@@ -22,6 +22,10 @@ void layout_part(uint64_t start, uint64_t end, mem_type_t type);
 status_t layout_settle(void);
 status_t layout_start(const struct zone_limits *limits);
 
+/* Frames that a node's emergency reserves hold when it has no CPU that the machine knows of and is not small. If a
+ * node has a chunk of which no more than these are its own, they lie there, and all else is as if there were none. */
+#define LAYOUT_RESERVE UINT64_C(24)
+
 /* Drops the metadata. */
 void layout_end(void);
 

@@ -6,13 +6,15 @@
  */
 #include <string.h>
 
+#include <mm/frame_pressure.h>
+
 #include "layout.h"
 #include "quire_test.h"
 
 #define FRAMES 9000u
 #define ROUNDS 30000u
 
-enum { ABSENT, FREE, USED };
+enum { ABSENT, FREE, USED, RESERVED };
 
 static uint8_t state[FRAMES];
 static uint8_t zone_at[FRAMES];
@@ -42,8 +44,9 @@ static void read_machine(void)
 {
     for (uint64_t frame = 0; frame < FRAMES; frame++) {
         unsigned zone = 0;
+        frame_state_t found = frame_query(pfn(frame), &zone);
 
-        state[frame] = frame_query(pfn(frame), &zone) == FRAME_FREE ? FREE : ABSENT;
+        state[frame] = found == FRAME_FREE ? FREE : found == FRAME_RESERVED ? RESERVED : ABSENT;
         zone_at[frame] = (uint8_t)zone;
     }
 }
@@ -82,10 +85,44 @@ static bool zone_could(const struct frame_request *request, unsigned zone)
     return false;
 }
 
+static uint64_t frames_in(unsigned zone, bool free_only)
+{
+    uint64_t frames = 0;
+
+    for (uint64_t frame = 0; frame < FRAMES; frame++)
+        frames += zone_at[frame] == zone && (free_only ? state[frame] == FREE : state[frame] != ABSENT);
+    return frames;
+}
+
+/* Frames of a zone that a request leaves free which could go to the zones of the node up to `top`. */
+static uint64_t protected_in(unsigned zone, unsigned top)
+{
+    uint64_t above = 0;
+
+    for (unsigned other = zone + 1; other <= top; other++) /* zones are in order of node, then kind */
+        above += frames_in(other, false);
+    return min_u64(above / FRAME_PROTECT_RATIO, frames_in(zone, false) / 2);
+}
+
+/* Whether a request leaves enough in a zone. *top: the highest of the node that could serve it. */
+static bool leaves_enough(const struct frame_request *request, unsigned zone, int *top)
+{
+    struct frame_zone_info info;
+
+    frame_zone_info(zone, &info);
+    if ((request->flags & FRAME_AT) != 0)
+        return true;
+    if (*top < 0 && (request->limit == 0 || info.start.v < request->limit / FRAME_SIZE))
+        *top = (int)zone;
+    return *top < 0 || frames_in(zone, true) >= protected_in(zone, (unsigned)*top) + request->count;
+}
+
 /* The zone that must serve a request, or -1. */
 static int expected_zone(const struct frame_request *request)
 {
     for (unsigned i = 0; i < ((request->flags & FRAME_THIS_NODE) != 0 ? 1u : 2u); i++) {
+        int top = -1;
+
         for (unsigned zone = frame_zone_count(); zone-- > 0;) {
             struct frame_zone_info info;
 
@@ -96,7 +133,7 @@ static int expected_zone(const struct frame_request *request)
                 continue;
             if ((request->flags & FRAME_THIS_ZONE) != 0 && info.kind != request->zone)
                 continue;
-            if (zone_could(request, zone))
+            if (leaves_enough(request, zone, &top) && zone_could(request, zone))
                 return (int)zone;
         }
     }
@@ -162,7 +199,7 @@ static void try_free(uint64_t *seed)
     for (uint64_t i = first; i < first + count; i++) {
         if (i >= FRAMES || state[i] == ABSENT || zone_at[i] != zone_at[first])
             expected = ERR_INVALID;
-        else if (state[i] == FREE && expected == OK)
+        else if (state[i] != USED && expected == OK)
             expected = ERR_BUSY;
     }
     if (frame_free(pfn(first), count) != expected)
@@ -337,7 +374,7 @@ TEST(layout, differential_of_long_runs)
 
     what = NULL;
     layout_begin(1);
-    layout_ram(0, start * FRAME_SIZE, (start + CHUNKS * CHUNK_FRAMES) * FRAME_SIZE);
+    layout_ram(0, start * FRAME_SIZE, (start + CHUNKS * CHUNK_FRAMES + LAYOUT_RESERVE) * FRAME_SIZE);
     CHECK_EQ(layout_start(&limits), OK);
     for (unsigned i = 0; i < CHUNKS; i++) {
         struct frame_request request = {.zone = ZONE_NORMAL, .flags = FRAME_AT};

@@ -30,8 +30,8 @@ const char *frame_pressure_name(frame_pressure_t level)
 
 /* min is 1/256 of the zone, but no more than 16 MiB: a reclaimer needs its time, however much memory there is. From
  * low to min it has the same amount again before anybody notices; from critical on, half of it, all must help. high is
- * as far above low, so that reclaim comes in batches. A zone of less than MARKED_MIN frames has no marks: they would
- * be nearer to each other than one batch of a cache, and all of them a good part of the zone. */
+ * as far above low, so that reclaim comes in batches. A zone of less than MARKED_MIN frames has no marks: 3 × MIN_LEAST
+ * would be a good part of it. */
 #define MIN_SHARE  256
 #define MIN_MOST   (MIB(16) / FRAME_SIZE)
 #define MIN_LEAST  16
@@ -60,15 +60,15 @@ static void set_marks(struct zone *zone, const struct frame_watermarks *marks)
 /* What a zone keeps from requests that could go to the zones of its node up to another kind. */
 static void set_protection(struct zone *zone)
 {
-    uint64_t above = 0;
+    uint64_t share = 0, most = load_relaxed(&zone->managed) / 2;
 
     for (unsigned kind = zone->kind + 1; kind <= ZONE_MOVABLE; kind++) {
+        uint64_t ratio = kind <= ZONE_NORMAL ? FRAME_PROTECT_RATIO : FRAME_PROTECT_RATIO_HIGH;
         uint16_t index = frame_system.zone_of[zone->node][kind];
 
         if (index != ZONE_NONE)
-            above += load_relaxed(&frame_system.zone[index].managed);
-        store_relaxed(&zone->pressure.protect[kind],
-                      min_u64(above / FRAME_PROTECT_RATIO, load_relaxed(&zone->managed) / 2));
+            share += load_relaxed(&frame_system.zone[index].managed) / ratio;
+        store_relaxed(&zone->pressure.protect[kind], min_u64(share, most));
     }
 }
 

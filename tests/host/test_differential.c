@@ -6,8 +6,6 @@
  */
 #include <string.h>
 
-#include <mm/frame_pressure.h>
-
 #include "layout.h"
 #include "quire_test.h"
 
@@ -97,11 +95,15 @@ static uint64_t frames_in(unsigned zone, bool free_only)
 /* Frames of a zone that a request leaves free which could go to the zones of the node up to `top`. */
 static uint64_t protected_in(unsigned zone, unsigned top)
 {
-    uint64_t above = 0;
+    uint64_t share = 0;
 
-    for (unsigned other = zone + 1; other <= top; other++) /* zones are in order of node, then kind */
-        above += frames_in(other, false);
-    return min_u64(above / FRAME_PROTECT_RATIO, frames_in(zone, false) / 2);
+    for (unsigned other = zone + 1; other <= top; other++) { /* zones are in order of node, then kind */
+        struct frame_zone_info info;
+
+        frame_zone_info(other, &info);
+        share += frames_in(other, false) / (info.kind <= ZONE_NORMAL ? 256 : 32);
+    }
+    return min_u64(share, frames_in(zone, false) / 2);
 }
 
 /* Whether a request leaves enough in a zone. *top: the highest of the node that could serve it. */

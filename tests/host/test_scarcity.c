@@ -212,18 +212,18 @@ TEST(scarcity, protection_has_a_ratio_and_a_cap)
     CHECK_EQ(layout_start(&pc), OK);
     frame_pressure_info(0, &info);
     CHECK_EQ(info.protect[ZONE_DMA], 0);
-    CHECK_EQ(info.protect[ZONE_DMA32], MIB(8) / FRAME_SIZE); /* half of it: 1/64 of 4 GiB is more */
+    CHECK_EQ(info.protect[ZONE_DMA32], MIB(8) / FRAME_SIZE); /* half of it: 1/256 of 4 GiB is more */
     CHECK_EQ(info.protect[ZONE_NORMAL], MIB(8) / FRAME_SIZE);
     frame_pressure_info(1, &info);
-    CHECK_EQ(info.protect[ZONE_NORMAL], MIB(64) / FRAME_SIZE);
-    CHECK_EQ(info.protect[ZONE_MOVABLE], MIB(64) / FRAME_SIZE);
+    CHECK_EQ(info.protect[ZONE_NORMAL], MIB(16) / FRAME_SIZE);
+    CHECK_EQ(info.protect[ZONE_MOVABLE], MIB(16) / FRAME_SIZE);
     layout_end();
 
     layout_begin(1);
     layout_ram(0, 0, GIB(1));
     CHECK_EQ(layout_start(&high), OK);
     frame_pressure_info(0, &info);
-    CHECK_EQ(info.protect[ZONE_HIGHMEM], MIB(960) / 64 / FRAME_SIZE);
+    CHECK_EQ(info.protect[ZONE_HIGHMEM], MIB(960) / 32 / FRAME_SIZE);
     layout_end();
 }
 

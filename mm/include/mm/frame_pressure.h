@@ -13,16 +13,18 @@
  * unseen until its next batch.
  *
  * Lower zones are protected from requests that could go elsewhere: a request whose highest zone on a node is Z leaves
- * in each zone below Z a part free, 1/FRAME_PROTECT_RATIO of what the zones above it up to Z manage, but at most
- * half of the zone itself. A request that names the lower zone, has a limit that only it can meet, or names its
- * frames, has all of it.
+ * in each zone below Z a part free. It is a share of what the zones above it up to Z manage: 1/FRAME_PROTECT_RATIO of
+ * those up to Normal, and 1/FRAME_PROTECT_RATIO_HIGH of HighMem and Movable, where nothing of the kernel's can go; but
+ * at most half of the zone itself. A request that names the lower zone, has a limit that only it can meet, or names
+ * its frames, has all of it.
  */
 #ifndef MM_FRAME_PRESSURE_H
 #define MM_FRAME_PRESSURE_H
 
 #include <mm/frame.h>
 
-#define FRAME_PROTECT_RATIO 64
+#define FRAME_PROTECT_RATIO      256
+#define FRAME_PROTECT_RATIO_HIGH 32
 
 typedef enum frame_pressure {
     FRAME_PRESSURE_NONE,

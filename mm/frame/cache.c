@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: MIT */
+#include <string.h>
+
 #include <mm/port.h>
 
 #include "cache.h"
@@ -8,12 +10,21 @@
 
 static struct frame_cpu no_cache = {.attention = CACHE_NONE};
 
-struct frame_cpu *frame_cpu_table[TOPO_MAX_CPUS] = {[0 ... TOPO_MAX_CPUS - 1] = &no_cache};
+struct frame_cpu *frame_cpu_table[TOPO_MAX_CPUS + 1] = {[0 ... TOPO_MAX_CPUS] = &no_cache};
 
 static _Atomic bool switched_off;
 
+/* Drains that have ended: what they put back may have come after a search had passed by. */
+static _Atomic uint64_t drains;
+
 /* CPUs whose caches may hold frames. */
 static _Atomic uint64_t active[CPU_WORDS];
+
+/* Words of `active` in use. */
+static unsigned active_words(void)
+{
+    return (frame_system.cpu_count + WORD_BITS - 1) / WORD_BITS;
+}
 
 static void count_up(_Atomic uint64_t *counter, uint64_t by)
 {
@@ -22,39 +33,36 @@ static void count_up(_Atomic uint64_t *counter, uint64_t by)
 
 /* ---- Going in and out ---------------------------------------------------------------------------------- */
 
-static void leave(struct frame_cpu *cpu)
-{
-    store_release(&cpu->busy, 0);
-}
-
 /* The owner goes in, and opens its cache if it is parked. */
 static bool enter(struct frame_cpu *cpu)
 {
     uint32_t parked = CACHE_PARKED;
 
-    if (load_relaxed(&cpu->busy) != 0)
-        return false;
-    store_relaxed(&cpu->busy, 1);
-    compiler_fence();
-    if (load_acquire(&cpu->attention) == CACHE_OPEN)
+    if (cache_enter(cpu))
         return true;
     if (compare_exchange(&cpu->attention, &parked, CACHE_OPEN)) {
-        unsigned self = port_cpu();
+        uint64_t index = (uint64_t)(cpu - frame_system.cpu);
 
-        fetch_or(&active[self / WORD_BITS], UINT64_C(1) << self % WORD_BITS);
+        fetch_or(&active[index / WORD_BITS], UINT64_C(1) << index % WORD_BITS);
         return true;
     }
-    leave(cpu);
+    cache_leave(cpu);
     return false;
 }
 
 /* ---- Single frames ------------------------------------------------------------------------------------- */
 
+/* The slot of a frame that counts from cpu->first. */
+static uint64_t slot_of(const struct frame_cpu *cpu, uint64_t offset)
+{
+    return offset < cpu->frames ? offset / CHUNK_FRAMES : zone_slot(cpu->zone, cpu->first + offset);
+}
+
 /* Frames of one row word go back; `first` counts from cpu->first. */
 static void put_word(struct frame_cpu *cpu, uint32_t first, uint64_t bits)
 {
     struct zone *zone = cpu->zone;
-    uint64_t slot = zone_slot(zone, cpu->first + first);
+    uint64_t slot = slot_of(cpu, first);
     unsigned index = first % CHUNK_FRAMES / WORD_BITS;
 
     if (reserve_near(zone, slot) && (bits = reserve_strip(zone, cpu->first + first, bits)) == 0)
@@ -74,7 +82,7 @@ static void put_word(struct frame_cpu *cpu, uint32_t first, uint64_t bits)
 /* Gives all frames of a stack back, neighbours in a row together. */
 static void flush(struct frame_cpu *cpu, struct frame_stack *stack)
 {
-    uint32_t count = load_relaxed(&stack->count);
+    uint32_t count = stack_count(stack);
 
     for (uint32_t i = 0; i < count;) {
         uint32_t first = stack->frame[i] - stack->frame[i] % WORD_BITS;
@@ -89,11 +97,11 @@ static void flush(struct frame_cpu *cpu, struct frame_stack *stack)
         }
         put_word(cpu, first, bits);
     }
-    store_relaxed(&stack->count, 0);
+    store_relaxed(&stack->state, load_relaxed(&stack->state) - count);
 }
 
-/* Breaks a whole chunk and takes its first frames. Returns how many, 0 if there is none. */
-static unsigned break_whole(struct frame_cpu *cpu, bool mobile, uint64_t *slot, uint16_t *at)
+/* Breaks a whole chunk and takes its first `most` frames. Returns how many, 0 if there is none. */
+static unsigned break_whole(struct frame_cpu *cpu, bool mobile, unsigned most, uint64_t *slot, uint16_t *at)
 {
     struct zone *zone = cpu->zone;
     uint64_t group, bit;
@@ -102,85 +110,104 @@ static unsigned break_whole(struct frame_cpu *cpu, bool mobile, uint64_t *slot, 
     bit = buddy_take_some(zone, 1, cpu->bit, &group);
     if (bit != 0) {
         *slot = group * GROUP_CHUNKS + bit_lowest(bit);
-        bitmap_break(zone, *slot, 0, CACHE_BATCH, CHUNK_OWNED | (mobile ? CHUNK_MOBILE : 0));
+        bitmap_break(zone, *slot, 0, most, CHUNK_OWNED | (mobile ? CHUNK_MOBILE : 0));
     }
     move_end(zone);
-    for (unsigned i = 0; i < CACHE_BATCH; i++)
+    for (unsigned i = 0; i < most; i++)
         at[i] = (uint16_t)i;
-    return bit != 0 ? CACHE_BATCH : 0;
+    return bit != 0 ? most : 0;
 }
 
-/* Up to CACHE_BATCH frames of one chunk: the one we own, while it lasts; then the fullest of the mobility class; then
- * a whole one; then the fullest of the other class. Returns how many. */
-static unsigned take_batch(struct frame_cpu *cpu, struct frame_stack *stack, bool mobile, uint64_t *slot, uint16_t *at)
+/* Up to `most` frames of one chunk: the one we own, while it lasts; then the fullest of the mobility class; then a whole
+ * one; then the fullest of the other class. Returns how many. */
+static unsigned take_batch(struct frame_cpu *cpu, struct frame_stack *stack, bool mobile, unsigned most, uint64_t *slot,
+                           uint16_t *at)
 {
     struct zone *zone = cpu->zone;
     unsigned count = 0;
 
-    *slot = zone_slot(zone, cpu->first + stack->chunk * CHUNK_FRAMES);
-    if (stack->owns) {
-        count = bitmap_take_some(zone, *slot, CACHE_BATCH, true, at);
+    *slot = load_relaxed(&stack->owned);
+    if (*slot != STACK_NO_SLOT) {
+        count = bitmap_take_some(zone, *slot, most, true, at);
         if (count == 0)
             bitmap_disown(zone, *slot);
     }
-    /* Without frames only if another CPU empties the chunk at this moment: then the next is tried. */
-    while (count == 0 && (*slot = bitmap_fullest(zone, mobile, cpu->start)) != SUMMARY_NONE)
-        count = bitmap_take_some(zone, *slot, CACHE_BATCH, true, at);
     if (count == 0)
-        count = break_whole(cpu, mobile, slot, at);
-    if (count == 0 && (*slot = bitmap_fullest(zone, !mobile, cpu->start)) != SUMMARY_NONE)
-        count = bitmap_take_some(zone, *slot, CACHE_BATCH, true, at);
-    return count;
+        count = bitmap_take_fullest(zone, mobile, cpu->start, most, slot, at);
+    if (count == 0)
+        count = break_whole(cpu, mobile, most, slot, at);
+    return count > 0 ? count : bitmap_take_fullest(zone, !mobile, cpu->start, most, slot, at);
 }
 
-/* Fills an empty stack, so that the lowest frame is handed out first. */
+/* Fills an empty stack from one chunk after the other, so that the lowest frame of each is handed out first: the first
+ * chunk goes on top. Bound: CACHE_BATCH rounds, as each brings a frame. */
 static bool refill(struct frame_cpu *cpu, struct frame_stack *stack, bool mobile)
 {
     uint16_t at[CACHE_BATCH];
-    uint64_t slot, offset;
+    uint32_t top = CACHE_BATCH;
+    uint64_t slot = STACK_NO_SLOT, offset = 0;
     unsigned count;
 
-    count = take_batch(cpu, stack, mobile, &slot, at);
-    stack->owns = count > 0;
-    if (count == 0)
+    while (top > 0 && (count = take_batch(cpu, stack, mobile, top, &slot, at)) > 0) {
+        offset = zone_frame(cpu->zone, slot) - cpu->first;
+        store_relaxed(&stack->owned, slot);
+        for (unsigned i = 0; i < count; i++)
+            stack->frame[--top] = (uint32_t)offset + at[i];
+    }
+    count = CACHE_BATCH - top;
+    if (count == 0) {
+        store_relaxed(&stack->owned, STACK_NO_SLOT);
         return false;
-    offset = zone_frame(cpu->zone, slot) - cpu->first;
-    stack->chunk = (uint32_t)(offset / CHUNK_FRAMES);
-    for (unsigned i = 0; i < count; i++)
-        stack->frame[count - 1 - i] = (uint32_t)offset + at[i];
-    store_relaxed(&stack->count, count);
+    }
+    memmove(stack->frame, stack->frame + top, count * sizeof(stack->frame[0]));
+    stack->chunk = CHUNK_STATE(chunk_word(cpu->zone, slot)) == CHUNK_BITS ? (uint32_t)(offset / CHUNK_FRAMES)
+                                                                        : STACK_NO_CHUNK;
+    store_relaxed(&stack->state, load_relaxed(&stack->state) + count);
     count_up(&cpu->filled, count);
     return true;
 }
 
+/* Whether the zone may have something for a parked cache. If not it stays parked, and a request that fails has nothing
+ * to drain. */
+static bool may_refill(const struct zone *zone)
+{
+    return (load_relaxed(&zone->groups_by_order.occupied[0]) | load_relaxed(&zone->chunks_by_use.occupied[0]) |
+            load_relaxed(&zone->chunks_by_use.occupied[1])) != 0;
+}
+
 bool cache_alloc(struct frame_cpu *cpu, bool mobile, uint64_t *frame)
 {
-    struct frame_stack *stack = &cpu->stack[mobile ? STACK_MOBILE : STACK_FIXED];
+    unsigned index = mobile ? STACK_MOBILE : STACK_FIXED;
+    struct frame_stack *stack = &cpu->stack[index];
     bool filled;
 
+    if (load_relaxed(&cpu->attention) == CACHE_PARKED && !may_refill(cpu->zone))
+        return false;
     if (!enter(cpu))
         return false;
-    filled = load_relaxed(&stack->count) > 0 || refill(cpu, stack, mobile);
-    leave(cpu);
-    return filled && cache_pop(cpu, mobile ? STACK_MOBILE : STACK_FIXED, frame);
+    filled = stack_count(stack) > 0 || refill(cpu, stack, mobile);
+    cache_leave(cpu);
+    *frame = filled ? cache_pop(cpu, index) : CACHE_EMPTY;
+    return *frame != CACHE_EMPTY;
 }
 
 bool cache_free(struct frame_cpu *cpu, uint64_t frame)
 {
-    if (!enter(cpu))
+    if (frame - cpu->first >= cpu->frames || !enter(cpu))
         return false;
-    if (load_relaxed(&cpu->stack[STACK_OUT].count) == CACHE_FRAMES)
+    if (stack_count(&cpu->stack[STACK_OUT]) == CACHE_FRAMES)
         flush(cpu, &cpu->stack[STACK_OUT]);
-    leave(cpu);
-    return cache_push(cpu, frame);
+    cache_leave(cpu);
+    return cache_push_other(cpu, frame);
 }
 
 /* ---- Chunks -------------------------------------------------------------------------------------------- */
 
-/* Fills an empty cache of chunks with half of what it holds. */
+/* Fills an empty cache of chunks with three quarters of what it holds, and spills as many of a full one: so neither
+ * follows soon upon the other. */
 static bool refill_chunks(struct frame_cpu *cpu, bool mobile)
 {
-    uint64_t group, bits = buddy_take_some(cpu->zone, (cpu->chunk_max + 1) / 2, cpu->bit, &group);
+    uint64_t group, bits = buddy_take_some(cpu->zone, cpu->chunk_max - cpu->chunk_max / 4, cpu->bit, &group);
     uint32_t count = bit_count(bits), i = count;
 
     for (; bits != 0; bits &= bits - 1) {
@@ -237,17 +264,21 @@ bool cache_alloc_chunk(struct frame_cpu *cpu, bool mobile, uint64_t *frame)
 {
     uint32_t count;
 
-    if (cpu->chunk_max == 0 || !enter(cpu))
+    if (cpu->chunk_max == 0)
+        return false;
+    if (load_relaxed(&cpu->attention) == CACHE_PARKED && load_relaxed(&cpu->zone->groups_by_order.occupied[0]) == 0)
+        return false;
+    if (!enter(cpu))
         return false;
     if (load_relaxed(&cpu->chunk_count) == 0 && !refill_chunks(cpu, mobile)) {
-        leave(cpu);
+        cache_leave(cpu);
         return false;
     }
     count = load_relaxed(&cpu->chunk_count) - 1;
     *frame = cpu->first + cpu->chunks[count] * CHUNK_FRAMES;
     store_relaxed(&cpu->chunk_count, count);
     count_up(&cpu->chunk_allocs, 1);
-    leave(cpu);
+    cache_leave(cpu);
     return true;
 }
 
@@ -262,13 +293,30 @@ bool cache_free_chunk(struct frame_cpu *cpu, uint64_t frame)
     if (CHUNK_STATE(word) != CHUNK_BITS || CHUNK_FREE(word) != 0 || !enter(cpu))
         return false;
     if (load_relaxed(&cpu->chunk_count) == cpu->chunk_max)
-        flush_chunks(cpu, cpu->chunk_max / 2);
+        flush_chunks(cpu, cpu->chunk_max / 4);
     count = load_relaxed(&cpu->chunk_count);
     cpu->chunks[count] = (uint32_t)(offset / CHUNK_FRAMES);
     store_relaxed(&cpu->chunk_count, count + 1);
     count_up(&cpu->chunk_frees, 1);
-    leave(cpu);
+    cache_leave(cpu);
     return true;
+}
+
+bool cache_find_owned(struct zone *zone, const struct want *want, uint64_t *first)
+{
+    for (unsigned i = 0; i < active_words(); i++) {
+        for (uint64_t bits = load_seq_cst(&active[i]); bits != 0; bits &= bits - 1) {
+            const struct frame_cpu *cpu = frame_cpu_table[i * WORD_BITS + bit_lowest(bits)];
+
+            for (unsigned j = 0; cpu->zone == zone && j < CACHE_STACKS; j++) {
+                uint64_t slot = load_relaxed(&cpu->stack[j].owned);
+
+                if (slot != STACK_NO_SLOT && bitmap_find_in(zone, want, slot, first))
+                    return true;
+            }
+        }
+    }
+    return false;
 }
 
 /* ---- Draining ------------------------------------------------------------------------------------------ */
@@ -284,17 +332,21 @@ static bool shut(struct frame_cpu *cpu)
 /* Empties a cache that was shut, after the fence. */
 static void empty(struct frame_cpu *cpu, unsigned index)
 {
-    while (load_acquire(&cpu->busy) != 0) /* bound: one call of the owner */
-        port_cpu_relax();
+    if (load_acquire(&cpu->busy) != 0) {
+        while (load_acquire(&cpu->busy) != 0) /* bound: one call of the owner */
+            port_cpu_relax();
+        port_fence_cpus();
+    }
     for (unsigned i = 0; i < CACHE_STACKS; i++) {
         struct frame_stack *stack = &cpu->stack[i];
 
         flush(cpu, stack);
-        if (stack->owns)
-            bitmap_disown(cpu->zone, zone_slot(cpu->zone, cpu->first + stack->chunk * CHUNK_FRAMES));
-        stack->owns = false;
+        if (load_relaxed(&stack->owned) != STACK_NO_SLOT)
+            bitmap_disown(cpu->zone, load_relaxed(&stack->owned));
+        store_relaxed(&stack->owned, STACK_NO_SLOT);
     }
     flush_chunks(cpu, 0);
+    fetch_add(&drains, 1);
     fetch_and(&active[index / WORD_BITS], ~(UINT64_C(1) << index % WORD_BITS));
     store_release(&cpu->attention, CACHE_PARKED);
 }
@@ -321,6 +373,11 @@ static bool others_done(unsigned word, uint64_t seen)
     return seen != 0;
 }
 
+uint64_t cache_drains(void)
+{
+    return load_seq_cst(&drains);
+}
+
 bool cache_drain_all(void)
 {
     uint64_t irq = port_irq_save(), mine[CPU_WORDS], seen[CPU_WORDS];
@@ -330,14 +387,14 @@ bool cache_drain_all(void)
         port_irq_restore(irq);
         return false;
     }
-    for (unsigned i = 0; i < CPU_WORDS; i++) {
+    for (unsigned i = 0; i < active_words(); i++) {
         seen[i] = load_seq_cst(&active[i]);
         mine[i] = seen[i] != 0 ? shut_word(i) : 0;
         any_mine |= mine[i] != 0;
     }
     if (any_mine)
         port_fence_cpus();
-    for (unsigned i = 0; i < CPU_WORDS; i++) {
+    for (unsigned i = 0; i < active_words(); i++) {
         for (uint64_t bits = mine[i]; bits != 0; bits &= bits - 1)
             empty(frame_cpu_table[i * WORD_BITS + bit_lowest(bits)], i * WORD_BITS + bit_lowest(bits));
         any |= others_done(i, seen[i]);
@@ -373,7 +430,8 @@ static struct zone *zone_of_node(uint16_t node)
 
 void cache_reset(void)
 {
-    for (unsigned i = 0; i < TOPO_MAX_CPUS; i++)
+    store_relaxed(&switched_off, false);
+    for (unsigned i = 0; i < TOPO_MAX_CPUS; i++) /* the last never changes */
         frame_cpu_table[i] = &no_cache;
     for (unsigned i = 0; i < CPU_WORDS; i++)
         store_relaxed(&active[i], 0);
@@ -396,6 +454,10 @@ void cache_set_home(struct frame_cpu *cpu, unsigned index, uint16_t node)
         return;
     cpu->chunk = zone->chunk;
     cpu->start = zone->groups * GROUP_CHUNKS / (frame_system.topo->cpu_count + 1) * index;
+    for (unsigned i = 0; i < CACHE_STACKS; i++) {
+        cpu->stack[i].chunk = STACK_NO_CHUNK;
+        store_relaxed(&cpu->stack[i].owned, STACK_NO_SLOT);
+    }
     cpu->bit = index * 16 % WORD_BITS;
     cpu->chunk_max = (uint32_t)min_u64(CACHE_CHUNKS, zone->groups * GROUP_CHUNKS / 64);
     if (!load_relaxed(&switched_off))
@@ -430,13 +492,18 @@ bool cache_holds(const struct zone *zone, uint64_t frame)
                 return true;
         }
         for (unsigned k = 0; k < CACHE_STACKS; k++) {
-            for (uint32_t j = 0; j < load_relaxed(&cpu->stack[k].count); j++) {
+            for (uint32_t j = 0; j < stack_count(&cpu->stack[k]); j++) {
                 if (cpu->stack[k].frame[j] == offset)
                     return true;
             }
         }
     }
     return false;
+}
+
+static uint64_t popped(const struct frame_cpu *cpu)
+{
+    return (load_relaxed(&cpu->stack[STACK_FIXED].state) >> 8) + (load_relaxed(&cpu->stack[STACK_MOBILE].state) >> 8);
 }
 
 /* Of one CPU. Frees are not counted one by one: what went through the cache and is not there was handed out. */
@@ -446,13 +513,13 @@ static struct cache_sums sums_of(const struct frame_cpu *cpu)
     uint64_t chunk_frees = load_relaxed(&cpu->chunk_frees), handed_out;
     struct cache_sums sums = {.cached = chunks * CHUNK_FRAMES,
                               .cached_chunks = chunks,
-                              .allocs = load_relaxed(&cpu->frame_allocs) + chunk_allocs,
+                              .allocs = popped(cpu) + chunk_allocs,
                               .taken = load_relaxed(&cpu->filled) - load_relaxed(&cpu->spilled)};
 
     for (unsigned i = 0; i < CACHE_STACKS; i++)
-        sums.cached += load_relaxed(&cpu->stack[i].count);
+        sums.cached += stack_count(&cpu->stack[i]);
     handed_out = sums.taken - sums.cached - (chunk_allocs - chunk_frees) * CHUNK_FRAMES;
-    sums.frees = load_relaxed(&cpu->frame_allocs) - handed_out + chunk_frees;
+    sums.frees = popped(cpu) - handed_out + chunk_frees;
     return sums;
 }
 
@@ -481,7 +548,7 @@ const char *cache_check(const struct frame_cpu *cpu)
     if (load_relaxed(&cpu->chunk_count) > cpu->chunk_max)
         return "a cache holds too many chunks";
     for (unsigned i = 0; i < CACHE_STACKS; i++) {
-        uint32_t count = load_relaxed(&cpu->stack[i].count);
+        uint32_t count = stack_count(&cpu->stack[i]);
 
         if (count > CACHE_FRAMES)
             return "a cache holds too many frames";

@@ -21,8 +21,6 @@ static bool reserve_valid(const struct frame_request *request)
 {
     const uint32_t refused = FRAME_AT | FRAME_THIS_ZONE | FRAME_SPECULATIVE;
 
-    if (request->reserve == FRAME_RESERVE_NONE)
-        return true;
     return (unsigned)request->reserve < FRAME_RESERVE_CLASSES && request->count == 1 && request->align <= 1 &&
            request->limit == 0 && request->zone >= ZONE_NORMAL && request->zone != ZONE_DEVICE &&
            (request->flags & refused) == 0;
@@ -43,7 +41,7 @@ static bool request_valid(const struct frame_request *request)
         return false;
     if (request->node != FRAME_NODE_ANY && request->node >= frame_system.topo->node_count)
         return false;
-    if (!reserve_valid(request))
+    if (request->reserve != FRAME_RESERVE_NONE && !reserve_valid(request))
         return false;
     return (request->flags & FRAME_AT) == 0 || (at < FRAMES_END - request->count && is_aligned(at, align) &&
                                                 align_down(at + request->count - 1, boundary) <= at);
@@ -93,41 +91,33 @@ static bool alloc_at(const struct frame_request *request, const struct want *wan
     return zone_alloc_at(zone, *first, want->count, want->mobile);
 }
 
-/* The zones of one node downwards; the first that could serve is the one that others are protected from. */
-static bool alloc_on_node(const struct frame_request *request, const struct want *want, uint16_t node,
-                          uint64_t *first, struct zone **from)
-{
-    zone_kind_t top = ZONE_KINDS;
-
-    for (unsigned kind = request->zone + 1; kind-- > 0;) {
-        uint16_t index = frame_system.zone_of[node][kind];
-        struct zone *zone = index != ZONE_NONE ? &frame_system.zone[index] : NULL;
-
-        if (zone == NULL || !kind_suits(request, (zone_kind_t)kind) || zone->start >= want->end)
-            continue;
-        if (top == ZONE_KINDS)
-            top = (zone_kind_t)kind;
-        *from = zone;
-        if (pressure_allows(zone, top, want->count, request->flags) && zone_alloc(zone, want, first))
-            return true;
-    }
-    return false;
-}
-
 static uint32_t nodes_of(const struct frame_request *request)
 {
     return (request->flags & FRAME_THIS_NODE) != 0 ? 1 : frame_system.topo->node_count;
 }
 
-/* At most node_count × ZONE_KINDS zones. */
+/* At most node_count × ZONE_KINDS zones. On each node the first that could serve is the one that the others are
+ * protected from. */
 static bool alloc_search(const struct frame_request *request, const struct want *want, uint64_t *first,
                          struct zone **from)
 {
     const uint16_t *node = frame_system.topo->fallback[first_node(request)];
+    uint32_t nodes = nodes_of(request);
 
-    for (uint32_t i = 0; i < nodes_of(request); i++) {
-        if (alloc_on_node(request, want, node[i], first, from))
-            return true;
+    for (uint32_t i = 0; i < nodes; i++) {
+        const uint16_t *zone_of = frame_system.zone_of[node[i]];
+        zone_kind_t top = ZONE_KINDS;
+
+        for (unsigned kind = request->zone + 1; kind-- > 0;) {
+            struct zone *zone = &frame_system.zone[zone_of[kind]];
+
+            if (zone_of[kind] == ZONE_NONE || !kind_suits(request, (zone_kind_t)kind) || zone->start >= want->end)
+                continue;
+            top = top == ZONE_KINDS ? (zone_kind_t)kind : top;
+            *from = zone;
+            if (pressure_allows(zone, top, want->count, request->flags) && zone_alloc(zone, want, first))
+                return true;
+        }
     }
     return false;
 }
@@ -148,14 +138,13 @@ static bool cacheable(const struct frame_request *request, const struct frame_cp
             return false;
     }
     return kind_suits(request, cpu->zone->kind) &&
-           ((request->flags & FRAME_SPECULATIVE) == 0 ||
-            pressure_allows(cpu->zone, cpu->zone->kind, request->count, request->flags));
+           pressure_allows(cpu->zone, cpu->zone->kind, request->count, request->flags);
 }
 
 /* *from is the cache's zone if it had to be asked, else untouched. */
 static bool alloc_cached(const struct frame_request *request, uint64_t *first, struct zone **from)
 {
-    struct frame_cpu *cpu = frame_cpu_table[port_cpu()];
+    struct frame_cpu *cpu = frame_cpu_table[port_cache()];
     bool mobile = (request->flags & FRAME_MOVABLE) != 0, done;
     uint64_t filled = load_relaxed(&cpu->filled);
 
@@ -179,6 +168,30 @@ static bool alloc_any(const struct frame_request *request, const struct want *wa
 
 /* ---- When there is nothing ----------------------------------------------------------------------------- */
 
+/* Other CPUs may cache again what a drain has brought before we come to it: so often we ask for it. */
+#define DRAINS 8
+
+/* The last report is made when other CPUs may have stopped and answer no fence; what is speculative costs nobody
+ * else anything. */
+static bool may_drain(const struct frame_request *request)
+{
+    return request->reserve != FRAME_RESERVE_REPORT && (request->flags & FRAME_SPECULATIVE) == 0;
+}
+
+static bool alloc_or_drain(const struct frame_request *request, const struct want *want, uint64_t *first,
+                           struct zone **from)
+{
+    for (unsigned i = 0; i < DRAINS; i++) {
+        uint64_t drains = cache_drains();
+
+        if (alloc_any(request, want, first, from))
+            return true;
+        if (!may_drain(request) || (!cache_drain_all() && cache_drains() == drains))
+            return false;
+    }
+    return false;
+}
+
 /* Calls of the reclaimer for one node on behalf of one request. */
 #define RECLAIM_ROUNDS 8
 
@@ -190,13 +203,6 @@ static bool may_reclaim(const struct frame_request *request)
            (request->flags & (FRAME_AT | FRAME_SPECULATIVE)) == 0;
 }
 
-/* Once more without caches. The last report is made when other CPUs may have stopped and answer no fence. */
-static bool alloc_drained(const struct frame_request *request, const struct want *want, uint64_t *first,
-                          struct zone **from)
-{
-    return request->reserve != FRAME_RESERVE_REPORT && cache_drain_all() && alloc_any(request, want, first, from);
-}
-
 /* Each node of the request until the reclaimer finds nothing there. Bound: RECLAIM_ROUNDS for each. */
 static bool alloc_reclaiming(const struct frame_request *request, const struct want *want, uint64_t *first,
                              struct zone **from)
@@ -205,20 +211,18 @@ static bool alloc_reclaiming(const struct frame_request *request, const struct w
 
     for (uint32_t i = 0; i < nodes_of(request); i++) {
         for (unsigned round = 0; round < RECLAIM_ROUNDS && pressure_reclaim(node[i], want->count) > 0; round++) {
-            if (alloc_any(request, want, first, from) || alloc_drained(request, want, first, from))
+            if (alloc_or_drain(request, want, first, from))
                 return true;
         }
     }
     return false;
 }
 
+/* Zones and caches have nothing. */
 static __attribute__((noinline)) bool alloc_hard(const struct frame_request *request, const struct want *want,
                                                  uint64_t *first, struct zone **from)
 {
-    if ((request->flags & FRAME_SPECULATIVE) != 0)
-        return false;
-    if (alloc_drained(request, want, first, from) ||
-        (may_reclaim(request) && alloc_reclaiming(request, want, first, from)))
+    if (pressure_has_reclaimer() && may_reclaim(request) && alloc_reclaiming(request, want, first, from))
         return true;
     *from = NULL;
     return request->reserve != FRAME_RESERVE_NONE &&
@@ -236,10 +240,10 @@ status_t frame_alloc(const struct frame_request *request, pfn_t *first)
     if (!request_valid(request))
         return ERR_INVALID;
     want = want_of(request);
-    if (!alloc_any(request, &want, &found, &from) && !alloc_hard(request, &want, &found, &from))
+    if (!alloc_or_drain(request, &want, &found, &from) && !alloc_hard(request, &want, &found, &from))
         return ERR_NO_MEMORY;
-    if (from != NULL)
-        pressure_taken(from, may_reclaim(request));
+    if (from != NULL && pressure_taken(from) && may_reclaim(request))
+        pressure_relieve(from);
     *first = pfn(found);
     if ((request->flags & FRAME_ZEROED) != 0) {
         for (uint64_t i = 0; i < want.count; i++)
@@ -248,37 +252,57 @@ status_t frame_alloc(const struct frame_request *request, pfn_t *first)
     return OK;
 }
 
-/* A call of its own, so that the usual case stays small. */
+/* Calls of their own, so that the usual case stays small. */
 static __attribute__((noinline)) status_t alloc_one_slowly(uint32_t flags, pfn_t *frame)
 {
     const struct frame_request request = {
         .count = 1, .node = FRAME_NODE_ANY, .zone = ZONE_NORMAL, .flags = flags};
 
+    struct frame_cpu *cpu = frame_cpu_table[port_cache()];
+
+    if ((flags & ~(uint32_t)FRAME_MOVABLE) == 0 && cache_alloc(cpu, flags != 0, &frame->v)) {
+        if (pressure_taken(cpu->zone))
+            pressure_relieve(cpu->zone);
+        return OK;
+    }
     return frame_alloc(&request, frame);
+}
+
+static inline bool pop(unsigned index, pfn_t *frame)
+{
+    uint64_t found = cache_pop(frame_cpu_table[port_cache()], index);
+
+    if (found == CACHE_EMPTY)
+        return false;
+    *frame = pfn(found);
+    return true;
 }
 
 status_t frame_alloc_one(uint32_t flags, pfn_t *frame)
 {
-    if ((flags & ~(uint32_t)FRAME_MOVABLE) == 0 &&
-        cache_pop(frame_cpu_table[port_cpu()], flags / FRAME_MOVABLE, &frame->v))
+    if (flags == 0 ? pop(STACK_FIXED, frame) : flags == FRAME_MOVABLE && pop(STACK_MOBILE, frame))
         return OK;
     return alloc_one_slowly(flags, frame);
 }
 
 static __attribute__((noinline)) status_t free_slowly(uint64_t first, uint64_t count)
 {
-    const struct frame_range *ram = range_find(frame_system.ram, frame_system.ram_count, first);
-    struct frame_cpu *cpu = frame_cpu_table[port_cpu()];
+    struct frame_cpu *cpu = frame_cpu_table[port_cache()];
+    const struct frame_range *ram;
     status_t status = OK;
     struct zone *zone;
 
+    if (count == 1 && cache_free(cpu, first)) {
+        pressure_given(cpu->zone);
+        return OK;
+    }
+    ram = range_find(frame_system.ram, frame_system.ram_count, first);
     if (ram == NULL || count == 0 || count > ram->end - first)
         return ERR_INVALID;
     zone = &frame_system.zone[ram->zone];
     if (reserve_holds(zone, first, count))
         return managed_contains(first, count) ? ERR_BUSY : ERR_INVALID;
-    if (!(count == 1 && cache_free(cpu, first)) &&
-        !(count == CHUNK_FRAMES && is_aligned(first, CHUNK_FRAMES) && cache_free_chunk(cpu, first)))
+    if (count != CHUNK_FRAMES || !is_aligned(first, CHUNK_FRAMES) || !cache_free_chunk(cpu, first))
         status = zone_free(zone, first, count);
     pressure_given(zone);
     return status;
@@ -286,14 +310,26 @@ static __attribute__((noinline)) status_t free_slowly(uint64_t first, uint64_t c
 
 status_t frame_free(pfn_t first, uint64_t count)
 {
-    if (count == 1 && cache_push(frame_cpu_table[port_cpu()], first.v))
-        return OK;
+    if (count == 1) {
+        struct frame_cpu *cpu = frame_cpu_table[port_cache()];
+
+        if (cache_push(cpu, first.v) || cache_push_other(cpu, first.v))
+            return OK;
+    }
     return free_slowly(first.v, count);
 }
 
 void frame_drain(void)
 {
     (void)cache_drain_all();
+}
+
+status_t frame_set_threshold(uint64_t frames)
+{
+    if (frames < 2 || frames > CHUNK_FRAMES)
+        return ERR_INVALID;
+    store_relaxed(&frame_system.threshold, frames);
+    return OK;
 }
 
 void frame_set_caching(bool on)

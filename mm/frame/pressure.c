@@ -3,7 +3,6 @@
 
 #include "cache.h"
 #include "pressure.h"
-#include "reserve.h"
 
 #define CPU_WORDS (TOPO_MAX_CPUS / WORD_BITS)
 
@@ -92,13 +91,7 @@ static uint64_t available(const struct zone *zone)
     return load_relaxed(&zone->free) - caches.taken + caches.cached;
 }
 
-/* Whether a zone surely has so many free frames: one load. */
-static bool plenty(const struct zone *zone, uint64_t frames)
-{
-    return load_relaxed(&zone->whole_chunks) * CHUNK_FRAMES >= frames;
-}
-
-bool pressure_allows(const struct zone *zone, zone_kind_t top, uint64_t count, uint32_t flags)
+bool pressure_leaves(const struct zone *zone, zone_kind_t top, uint64_t count, uint32_t flags)
 {
     uint64_t rest = top != zone->kind ? load_relaxed(&zone->pressure.protect[top]) : 0;
 
@@ -107,7 +100,7 @@ bool pressure_allows(const struct zone *zone, zone_kind_t top, uint64_t count, u
             return false;
         rest = max_u64(rest, load_relaxed(&zone->pressure.min));
     }
-    return rest == 0 || plenty(zone, rest + count) || available(zone) >= rest + count;
+    return rest == 0 || pressure_plenty(zone, rest + count) || available(zone) >= rest + count;
 }
 
 /* ---- Levels ------------------------------------------------------------------------------------------------ */
@@ -161,7 +154,7 @@ static bool is_inside(unsigned cpu)
     return (load_relaxed(&inside[cpu / WORD_BITS]) >> cpu % WORD_BITS & 1) != 0;
 }
 
-/* One call of the reclaimer; 0: there is none, this CPU is inside it, or nothing came. The bit is set before the
+/* One call of the reclaimer; 0: there is none, this CPU is inside it or in an interrupt handler, or nothing came. The bit is set before the
  * reclaimer is looked up, and who removes it looks at the bits afterwards. */
 static uint64_t reclaim(uint16_t node, frame_pressure_t level, uint64_t wanted, _Atomic uint64_t *calls)
 {
@@ -169,7 +162,7 @@ static uint64_t reclaim(uint16_t node, frame_pressure_t level, uint64_t wanted, 
     uint64_t bit = UINT64_C(1) << cpu % WORD_BITS, freed = 0;
     frame_reclaim_t hook;
 
-    if (load_relaxed(&reclaimer) == NULL || is_inside(cpu))
+    if (load_relaxed(&reclaimer) == NULL || port_cache() == PORT_NO_CACHE || is_inside(cpu))
         return 0;
     fetch_or(&inside[cpu / WORD_BITS], bit);
     hook = load_seq_cst(&reclaimer);
@@ -180,6 +173,11 @@ static uint64_t reclaim(uint16_t node, frame_pressure_t level, uint64_t wanted, 
     }
     fetch_and(&inside[cpu / WORD_BITS], ~bit);
     return freed;
+}
+
+bool pressure_has_reclaimer(void)
+{
+    return load_relaxed(&reclaimer) != NULL;
 }
 
 uint64_t pressure_reclaim(uint16_t node, uint64_t wanted)
@@ -241,23 +239,26 @@ uint64_t frame_reclaim_background(void)
 
 /* ---- After each call --------------------------------------------------------------------------------------- */
 
-void pressure_taken(struct zone *zone, bool may_reclaim)
+bool pressure_after_taking(struct zone *zone)
 {
-    struct pressure *pressure = &zone->pressure;
-    uint32_t level = load_relaxed(&pressure->level);
     uint64_t free;
 
-    if (reserve_short(zone->node) && level < FRAME_PRESSURE_MIN)
+    if (reserve_short(zone->node) && load_relaxed(&zone->pressure.level) < FRAME_PRESSURE_MIN)
         reserve_refill(zone->node);
-    if (level == FRAME_PRESSURE_NONE && plenty(zone, load_relaxed(&pressure->low)))
-        return;
     free = available(zone);
     follow(zone, free);
-    if (free < load_relaxed(&pressure->critical) && may_reclaim)
-        (void)reclaim(zone->node, FRAME_PRESSURE_CRITICAL, load_relaxed(&pressure->high) - free, &direct_calls);
+    return free < load_relaxed(&zone->pressure.critical);
 }
 
-void pressure_given(struct zone *zone)
+void pressure_relieve(struct zone *zone)
+{
+    uint64_t free = available(zone), high = load_relaxed(&zone->pressure.high);
+
+    if (free < high)
+        (void)reclaim(zone->node, FRAME_PRESSURE_CRITICAL, high - free, &direct_calls);
+}
+
+void pressure_after_giving(struct zone *zone)
 {
     if (reserve_short(zone->node))
         reserve_refill(zone->node);

@@ -207,10 +207,10 @@ static void put_run(uint16_t node, const struct zone *zone, uint64_t first, uint
     }
 }
 
-/* One run if there is such; else halves, quarters, …, at last single frames. */
+/* By chunks, and what is less than one as a run if there is such; else halves, quarters, …, at last single frames. */
 static void fill(uint16_t node, uint64_t left)
 {
-    for (uint64_t length = left; left > 0 && length > 0;) {
+    for (uint64_t length = CHUNK_FRAMES; left > 0 && length > 0;) {
         struct zone *zone;
         uint64_t first;
 
@@ -256,9 +256,9 @@ static uint64_t count_in(const struct reserve_node *node, uint64_t first, uint64
     return frames;
 }
 
-bool reserve_holds(const struct zone *zone, uint64_t first, uint64_t count)
+bool reserve_search(const struct zone *zone, uint64_t slot, uint64_t first, uint64_t count)
 {
-    uint64_t slot = zone_slot(zone, first), marks = 0;
+    uint64_t marks = 0;
     uint64_t end = slot + (first % CHUNK_FRAMES + count + CHUNK_FRAMES - 1) / CHUNK_FRAMES;
 
     for (uint64_t group = slot / GROUP_CHUNKS; group * GROUP_CHUNKS < end; group++) {
@@ -356,7 +356,7 @@ static const char *check_cached(const struct frame_cpu *cpu)
             return broken;
     }
     for (unsigned i = 0; i < CACHE_STACKS; i++) {
-        for (uint32_t j = 0; j < load_relaxed(&cpu->stack[i].count); j++) {
+        for (uint32_t j = 0; j < stack_count(&cpu->stack[i]); j++) {
             if (reserve_holds(cpu->zone, cpu->first + cpu->stack[i].frame[j], 1))
                 return broken;
         }

@@ -6,8 +6,8 @@
  * compare-and-swap; entries do not depend on each other, so there is nothing else to agree on. `missing` counts a
  * node's empty entries, after the fact: it decides only whether to refill.
  *
- * Refilling follows every call that gave frames back to a zone of the node, and every one that took some while
- * the zone is above its min watermark. It takes frames like anybody else, so a frame is never in two places.
+ * Refilling follows every call that gave frames back to a zone of the node, and every one that took some from a zone
+ * whose level is below min. It takes frames like anybody else, so a frame is never in two places.
  *
  * A frame in a pool is an allocated one for its chunk. So that it cannot be freed by mistake, each zone has a bit
  * per chunk that says whether a frame of it was ever put into a pool; only then are the pools searched.
@@ -58,9 +58,17 @@ static inline bool reserve_near(const struct zone *zone, uint64_t slot)
     return (load_relaxed(&zone->reserved[slot / GROUP_CHUNKS]) >> slot % GROUP_CHUNKS & 1) != 0;
 }
 
+bool reserve_search(const struct zone *zone, uint64_t slot, uint64_t first, uint64_t count);
+
 /* Whether one of [first, first + count), RAM of one zone, is in a pool. Bound: a word per group, and if there is a
  * mark the node's entries. */
-bool reserve_holds(const struct zone *zone, uint64_t first, uint64_t count);
+static inline bool reserve_holds(const struct zone *zone, uint64_t first, uint64_t count)
+{
+    uint64_t slot = zone_slot(zone, first);
+
+    return (first % CHUNK_FRAMES + count > CHUNK_FRAMES || reserve_near(zone, slot)) &&
+           reserve_search(zone, slot, first, count);
+}
 
 /* Of up to 64 frames of one row word, a bit each, those that are in no pool; says which are. */
 uint64_t reserve_strip(const struct zone *zone, uint64_t first, uint64_t bits);

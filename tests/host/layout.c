@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 #include <sys/mman.h>
 
+#include <mm/frame_reserve.h>
 #include <mm/port.h>
 
 #include "layout.h"
 
 struct memmap layout_map;
 struct topo layout_topo;
+struct zone_limits layout_limits;
 
 static void *metadata;
 static uint64_t metadata_size;
@@ -34,6 +36,12 @@ void layout_ram(unsigned node, uint64_t start, uint64_t end)
     must(memmap_claim(&layout_map, start, end - start, MEM_USABLE, SOURCE_TOPO, 0, true));
 }
 
+void layout_cpus(unsigned cpus)
+{
+    for (unsigned cpu = 0; cpu < cpus; cpu++)
+        must(topo_add_cpu(&layout_topo, cpu, 0, (uint16_t)(cpu % layout_topo.node_count), true));
+}
+
 void layout_part(uint64_t start, uint64_t end, mem_type_t type)
 {
     must(memmap_claim(&layout_map, start, end - start, type, SOURCE_TOPO, 0, true));
@@ -49,12 +57,49 @@ status_t layout_settle(void)
 status_t layout_start(const struct zone_limits *limits)
 {
     must(layout_settle());
+    layout_limits = *limits;
     metadata_size = frame_metadata_size(&layout_map, &layout_topo, limits);
     metadata =
         mmap(NULL, metadata_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (metadata == MAP_FAILED)
+    if (metadata == MAP_FAILED || madvise(metadata, metadata_size, MADV_NOHUGEPAGE) != 0)
         port_panic("no memory for %llu bytes of metadata", (unsigned long long)metadata_size);
     return frame_init(&layout_map, &layout_topo, limits, metadata, metadata_size);
+}
+
+static uint64_t reserved_on(uint16_t node)
+{
+    uint64_t frames = 0;
+
+    for (unsigned class = FRAME_RESERVE_NONE + 1; class < FRAME_RESERVE_CLASSES; class++) {
+        struct frame_reserve_info info;
+
+        frame_reserve_info(node, (frame_reserve_t)class, &info);
+        frames += info.size;
+    }
+    return frames;
+}
+
+void layout_add_reserves(const struct zone_limits *limits)
+{
+    uint64_t size[TOPO_MAX_NODES], at = 0;
+
+    must(layout_start(limits));
+    for (uint16_t node = 0; node < layout_topo.node_count; node++)
+        size[node] = reserved_on(node);
+    layout_end();
+    for (uint32_t i = 0; i < layout_map.region_count; i++)
+        at = align_up(max_u64(at, layout_map.region[i].end.v), MIB(2)) + MIB(2);
+    for (uint16_t node = 0; node < layout_topo.node_count; node++) {
+        if (size[node] > 0)
+            layout_ram(node, at, at + size[node] * FRAME_SIZE);
+        at += align_up(size[node] * FRAME_SIZE, MIB(2));
+    }
+}
+
+void *layout_metadata(uint64_t *size)
+{
+    *size = metadata_size;
+    return metadata;
 }
 
 void layout_end(void)

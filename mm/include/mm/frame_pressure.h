@@ -69,7 +69,8 @@ void frame_pressure_observe(frame_pressure_observer_t observer, void *context);
 
 /* Gives back frames of a node, if possible `wanted` of them; returns how many. Called by any CPU, by several at
  * once, and in the context of whoever allocates: it waits for no lock that may be held around an allocation. It
- * may allocate, with FRAME_RESERVE_RECLAIM if it must; nothing that it calls makes this CPU reclaim again. */
+ * may allocate, with FRAME_RESERVE_RECLAIM if it must; nothing that it calls makes this CPU reclaim again. Never called
+ * from an interrupt handler. */
 typedef uint64_t (*frame_reclaim_t)(void *context, uint16_t node, frame_pressure_t pressure, uint64_t wanted);
 
 /* Names the one reclaimer; NULL: nobody, and on return no call of the former is under way. ERR_BUSY: there is one

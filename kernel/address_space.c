@@ -26,6 +26,7 @@
 #include <kernel/options.h>
 #include <kernel/text.h>
 #include <mm/frame.h>
+#include <mm/frame_reserve.h>
 #include <mm/port.h>
 #include <mm/spinlock.h>
 #include <string.h>
@@ -82,11 +83,15 @@ static status_t pool_alloc(void *context, paddr_t *table)
     return OK;
 }
 
+_Static_assert(FRAME_RESERVE_TABLES >= PT_MAX_LEVELS - 1, "a fault's tables are in reserve");
+
 static status_t live_alloc(void *context, paddr_t *table)
 {
     (void)context;
+    struct frame_request request = {
+        .count = 1, .node = FRAME_NODE_ANY, .zone = ZONE_NORMAL, .reserve = FRAME_RESERVE_PAGE_TABLE};
     pfn_t frame;
-    status_t status = frame_alloc_one(0, &frame);
+    status_t status = frame_alloc(&request, &frame);
     if (status == OK)
         *table = paddr_of(frame);
     return status;

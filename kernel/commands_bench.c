@@ -99,13 +99,15 @@ static struct run {
 } held[HELD_MAX];
 static unsigned held_count;
 
-/* Allocates all there is, if that is less than HELD_MAX runs. At most so many and FRAME_ORDERS failures. */
+/* Allocates all there is, if that is less than HELD_MAX runs; lower zones are named, of which a part is protected
+ * otherwise. At most so many and FRAME_ORDERS failures for each kind of zone. */
 static bool hold_all(void)
 {
-    struct frame_request request = {.node = FRAME_NODE_ANY, .zone = ZONE_NORMAL};
-    for (unsigned order = FRAME_ORDERS; order-- > 0;) {
+    struct frame_request request = {.node = FRAME_NODE_ANY};
+    for (unsigned i = (ZONE_NORMAL + 1) * FRAME_ORDERS; i-- > 0;) {
         pfn_t first;
-        request.count = UINT64_C(1) << order;
+        request.zone = (zone_kind_t)(i / FRAME_ORDERS);
+        request.count = UINT64_C(1) << i % FRAME_ORDERS;
         while (held_count < HELD_MAX && frame_alloc(&request, &first) == OK)
             held[held_count++] = (struct run){first, request.count};
     }

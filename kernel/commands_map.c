@@ -226,8 +226,9 @@ static void why_owner(paddr_t address)
     }
     struct frame_zone_info info;
     frame_zone_info(zone, &info);
+    const char *text = state == FRAME_FREE ? "free" : state == FRAME_RESERVED ? "in an emergency reserve" : "allocated";
     kprintf("  owner: frame allocator, node %u, zone %s; frame %#llx is %s\n", node_id(info.node),
-            zone_name(info.kind), (ull)pfn_of(address).v, state == FRAME_FREE ? "free" : "allocated");
+            zone_name(info.kind), (ull)pfn_of(address).v, text);
 }
 
 bool command_why(int argc, char **argv)

@@ -13,6 +13,7 @@
 #include <kernel/early.h>
 #include <kernel/temp_map.h>
 #include <mm/frame.h>
+#include <mm/frame_pressure.h>
 #include <mm/port.h>
 #include <string.h>
 
@@ -285,6 +286,7 @@ static _Noreturn void idle_loop(struct percpu *self)
             take_part();
             continue;
         }
+        (void)frame_reclaim_background();
         (void)hal_irq_save();
         if ((atomic_load_explicit(&self->ipi_pending, memory_order_acquire) & IPI_RUN) == 0)
             hal_idle();

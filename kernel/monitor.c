@@ -8,6 +8,7 @@
 #include <kernel/console.h>
 #include <kernel/cpus.h>
 #include <kernel/monitor.h>
+#include <mm/frame_pressure.h>
 #include <mm/port.h>
 #include <stdio.h>
 #include <string.h>
@@ -48,8 +49,10 @@ void monitor_finish(void)
 static int wait_byte(void)
 {
     int byte;
-    while ((byte = console_poll()) < 0)
+    while ((byte = console_poll()) < 0) {
+        (void)frame_reclaim_background();
         cpu_sleep(POLL_NS);
+    }
     return byte;
 }
 

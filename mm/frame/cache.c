@@ -4,6 +4,7 @@
 #include <mm/port.h>
 
 #include "cache.h"
+#include "reserve.h"
 
 #define CPU_WORDS (TOPO_MAX_CPUS / WORD_BITS)
 
@@ -64,6 +65,8 @@ static void put_word(struct frame_cpu *cpu, uint32_t first, uint64_t bits)
     uint64_t slot = slot_of(cpu, first);
     unsigned index = first % CHUNK_FRAMES / WORD_BITS;
 
+    if (reserve_near(zone, slot) && (bits = reserve_strip(zone, cpu->first + first, bits)) == 0)
+        return;
     if (bitmap_put_word(zone, slot, index, bits) == OK) {
         count_up(&cpu->spilled, bit_count(bits));
         return;

@@ -4,6 +4,7 @@
  * every chunk once, every bit of partly used ones.
  */
 #include "cache.h"
+#include "reserve.h"
 
 /* ---- Statistics ---------------------------------------------------------------------------------------- */
 
@@ -107,6 +108,7 @@ void zone_stats(const struct zone *zone, struct frame_zone_stats *stats)
         .free = load_relaxed(&zone->free) - caches.taken + caches.cached,
         .cached = caches.cached,
         .cached_chunks = caches.cached_chunks,
+        .reserved = reserve_in(zone),
         .chunks = load_relaxed(&zone->chunks),
         .whole_chunks = load_relaxed(&zone->whole_chunks) + caches.cached_chunks,
         .largest_run = largest_run(zone),
@@ -211,7 +213,8 @@ const char *zone_check(const struct zone *zone)
         return "a zone's chunk counts differ from its chunks";
     if ((uint32_t)load_relaxed(&zone->moves) != 0)
         return "a chunk is still on the move";
-    return sum.free <= load_relaxed(&zone->managed) ? NULL : "a zone has more free frames than it manages";
+    return sum.free + reserve_in(zone) <= load_relaxed(&zone->managed) ? NULL
+                                                                       : "a zone has more free frames than it manages";
 }
 
 /* The table of managed ranges: sorted, within RAM, and the zones' sums. managed_lock is held. */
@@ -252,6 +255,7 @@ const char *frame_check(void)
         broken = zone_check(&frame_system.zone[i]);
     for (uint32_t i = 0; i < frame_system.cpu_count && broken == NULL; i++)
         broken = cache_check(&frame_system.cpu[i]);
+    broken = broken != NULL ? broken : reserve_check();
     if (broken != NULL)
         return broken;
     irq = spin_lock(&frame_system.managed_lock);

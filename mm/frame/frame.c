@@ -5,6 +5,8 @@
 #include <mm/port.h>
 
 #include "cache.h"
+#include "pressure.h"
+#include "reserve.h"
 
 #define REQUEST_MAX (UINT64_C(1) << (FRAME_ORDERS - 1))
 #define FRAMES_END  (UINT64_C(1) << (64 - FRAME_SHIFT)) /* beyond any frame number */
@@ -13,6 +15,16 @@
 struct frame_system frame_system;
 
 /* ---- Allocation ---------------------------------------------------------------------------------------- */
+
+/* A frame of a reserve is a mapped one, and no more can be said about it. */
+static bool reserve_valid(const struct frame_request *request)
+{
+    const uint32_t refused = FRAME_AT | FRAME_THIS_ZONE | FRAME_SPECULATIVE;
+
+    return (unsigned)request->reserve < FRAME_RESERVE_CLASSES && request->count == 1 && request->align <= 1 &&
+           request->limit == 0 && request->zone >= ZONE_NORMAL && request->zone != ZONE_DEVICE &&
+           (request->flags & refused) == 0;
+}
 
 static bool request_valid(const struct frame_request *request)
 {
@@ -28,6 +40,8 @@ static bool request_valid(const struct frame_request *request)
     if ((request->flags & ~FRAME_FLAGS_ALL) != 0 || (unsigned)request->zone >= ZONE_KINDS)
         return false;
     if (request->node != FRAME_NODE_ANY && request->node >= frame_system.topo->node_count)
+        return false;
+    if (request->reserve != FRAME_RESERVE_NONE && !reserve_valid(request))
         return false;
     return (request->flags & FRAME_AT) == 0 || (at < FRAMES_END - request->count && is_aligned(at, align) &&
                                                 align_down(at + request->count - 1, boundary) <= at);
@@ -59,7 +73,8 @@ static uint16_t first_node(const struct frame_request *request)
     return load_relaxed(&frame_system.cpu_node[port_cpu()]);
 }
 
-static bool alloc_at(const struct frame_request *request, const struct want *want, uint64_t *first)
+static bool alloc_at(const struct frame_request *request, const struct want *want, uint64_t *first,
+                     struct zone **from)
 {
     const struct frame_range *ram = range_find(frame_system.ram, frame_system.ram_count, request->at.v);
     struct zone *zone;
@@ -72,22 +87,35 @@ static bool alloc_at(const struct frame_request *request, const struct want *wan
         return false;
     if ((request->flags & FRAME_THIS_NODE) != 0 && zone->node != first_node(request))
         return false;
+    *from = zone;
     return zone_alloc_at(zone, *first, want->count, want->mobile);
 }
 
-/* At most node_count × ZONE_KINDS zones. */
-static bool alloc_search(const struct frame_request *request, const struct want *want, uint64_t *first)
+static uint32_t nodes_of(const struct frame_request *request)
 {
-    const struct topo *topo = frame_system.topo;
-    uint16_t node = first_node(request);
-    uint32_t nodes = (request->flags & FRAME_THIS_NODE) != 0 ? 1 : topo->node_count;
+    return (request->flags & FRAME_THIS_NODE) != 0 ? 1 : frame_system.topo->node_count;
+}
+
+/* At most node_count × ZONE_KINDS zones. On each node the first that could serve is the one that the others are
+ * protected from. */
+static bool alloc_search(const struct frame_request *request, const struct want *want, uint64_t *first,
+                         struct zone **from)
+{
+    const uint16_t *node = frame_system.topo->fallback[first_node(request)];
+    uint32_t nodes = nodes_of(request);
 
     for (uint32_t i = 0; i < nodes; i++) {
-        const uint16_t *zone_of = frame_system.zone_of[topo->fallback[node][i]];
+        const uint16_t *zone_of = frame_system.zone_of[node[i]];
+        zone_kind_t top = ZONE_KINDS;
 
         for (unsigned kind = request->zone + 1; kind-- > 0;) {
-            if (zone_of[kind] != ZONE_NONE && kind_suits(request, (zone_kind_t)kind) &&
-                zone_alloc(&frame_system.zone[zone_of[kind]], want, first))
+            struct zone *zone = &frame_system.zone[zone_of[kind]];
+
+            if (zone_of[kind] == ZONE_NONE || !kind_suits(request, (zone_kind_t)kind) || zone->start >= want->end)
+                continue;
+            top = top == ZONE_KINDS ? (zone_kind_t)kind : top;
+            *from = zone;
+            if (pressure_allows(zone, top, want->count, request->flags) && zone_alloc(zone, want, first))
                 return true;
         }
     }
@@ -109,44 +137,101 @@ static bool cacheable(const struct frame_request *request, const struct frame_cp
         if (frame_system.zone_of[node][kind] != ZONE_NONE && kind_suits(request, (zone_kind_t)kind))
             return false;
     }
-    return kind_suits(request, cpu->zone->kind);
+    return kind_suits(request, cpu->zone->kind) &&
+           pressure_allows(cpu->zone, cpu->zone->kind, request->count, request->flags);
 }
 
-static bool alloc_cached(const struct frame_request *request, uint64_t *first)
+/* *from is the cache's zone if it had to be asked, else untouched. */
+static bool alloc_cached(const struct frame_request *request, uint64_t *first, struct zone **from)
 {
     struct frame_cpu *cpu = frame_cpu_table[port_cache()];
-    bool mobile = (request->flags & FRAME_MOVABLE) != 0;
+    bool mobile = (request->flags & FRAME_MOVABLE) != 0, done;
+    uint64_t filled = load_relaxed(&cpu->filled);
 
     if (!cacheable(request, cpu))
         return false;
-    return request->count == 1 ? cache_alloc(cpu, mobile, first) : cache_alloc_chunk(cpu, mobile, first);
+    done = request->count == 1 ? cache_alloc(cpu, mobile, first) : cache_alloc_chunk(cpu, mobile, first);
+    if (load_relaxed(&cpu->filled) != filled)
+        *from = cpu->zone;
+    return done;
 }
 
-static bool alloc_any(const struct frame_request *request, const struct want *want, uint64_t *first)
+/* *from: the zone that was asked last; NULL if none was. */
+static bool alloc_any(const struct frame_request *request, const struct want *want, uint64_t *first,
+                      struct zone **from)
 {
+    *from = NULL;
     if ((request->flags & FRAME_AT) != 0)
-        return alloc_at(request, want, first);
-    return alloc_cached(request, first) || alloc_search(request, want, first);
+        return alloc_at(request, want, first, from);
+    return alloc_cached(request, first, from) || alloc_search(request, want, first, from);
 }
+
+/* ---- When there is nothing ----------------------------------------------------------------------------- */
 
 /* Other CPUs may cache again what a drain has brought before we come to it: so often we ask for it. */
 #define DRAINS 8
 
-static bool alloc_or_drain(const struct frame_request *request, const struct want *want, uint64_t *first)
+/* The last report is made when other CPUs may have stopped and answer no fence; what is speculative costs nobody
+ * else anything. */
+static bool may_drain(const struct frame_request *request)
+{
+    return request->reserve != FRAME_RESERVE_REPORT && (request->flags & FRAME_SPECULATIVE) == 0;
+}
+
+static bool alloc_or_drain(const struct frame_request *request, const struct want *want, uint64_t *first,
+                           struct zone **from)
 {
     for (unsigned i = 0; i < DRAINS; i++) {
         uint64_t drains = cache_drains();
 
-        if (alloc_any(request, want, first))
+        if (alloc_any(request, want, first, from))
             return true;
-        if (!cache_drain_all() && cache_drains() == drains)
+        if (!may_drain(request) || (!cache_drain_all() && cache_drains() == drains))
             return false;
     }
     return false;
 }
 
+/* Calls of the reclaimer for one node on behalf of one request. */
+#define RECLAIM_ROUNDS 8
+
+/* A handler must not wait, a reclaimer not recurse, and while the last report is made the reclaimer may be what is
+ * broken. Given frames and longer runs than a chunk cannot be had by freeing some at random. */
+static bool may_reclaim(const struct frame_request *request)
+{
+    return request->reserve <= FRAME_RESERVE_PAGE_TABLE && request->count <= CHUNK_FRAMES &&
+           (request->flags & (FRAME_AT | FRAME_SPECULATIVE)) == 0;
+}
+
+/* Each node of the request until the reclaimer finds nothing there. Bound: RECLAIM_ROUNDS for each. */
+static bool alloc_reclaiming(const struct frame_request *request, const struct want *want, uint64_t *first,
+                             struct zone **from)
+{
+    const uint16_t *node = frame_system.topo->fallback[first_node(request)];
+
+    for (uint32_t i = 0; i < nodes_of(request); i++) {
+        for (unsigned round = 0; round < RECLAIM_ROUNDS && pressure_reclaim(node[i], want->count) > 0; round++) {
+            if (alloc_or_drain(request, want, first, from))
+                return true;
+        }
+    }
+    return false;
+}
+
+/* Zones and caches have nothing. */
+static __attribute__((noinline)) bool alloc_hard(const struct frame_request *request, const struct want *want,
+                                                 uint64_t *first, struct zone **from)
+{
+    if (pressure_has_reclaimer() && may_reclaim(request) && alloc_reclaiming(request, want, first, from))
+        return true;
+    *from = NULL;
+    return request->reserve != FRAME_RESERVE_NONE &&
+           reserve_take(first_node(request), (request->flags & FRAME_THIS_NODE) != 0, request->reserve, first);
+}
+
 status_t frame_alloc(const struct frame_request *request, pfn_t *first)
 {
+    struct zone *from;
     struct want want;
     uint64_t found;
 
@@ -155,8 +240,10 @@ status_t frame_alloc(const struct frame_request *request, pfn_t *first)
     if (!request_valid(request))
         return ERR_INVALID;
     want = want_of(request);
-    if (!alloc_or_drain(request, &want, &found))
+    if (!alloc_or_drain(request, &want, &found, &from) && !alloc_hard(request, &want, &found, &from))
         return ERR_NO_MEMORY;
+    if (from != NULL && pressure_taken(from) && may_reclaim(request))
+        pressure_relieve(from);
     *first = pfn(found);
     if ((request->flags & FRAME_ZEROED) != 0) {
         for (uint64_t i = 0; i < want.count; i++)
@@ -171,9 +258,13 @@ static __attribute__((noinline)) status_t alloc_one_slowly(uint32_t flags, pfn_t
     const struct frame_request request = {
         .count = 1, .node = FRAME_NODE_ANY, .zone = ZONE_NORMAL, .flags = flags};
 
-    if ((flags & ~(uint32_t)FRAME_MOVABLE) == 0 &&
-        cache_alloc(frame_cpu_table[port_cache()], flags != 0, &frame->v))
+    struct frame_cpu *cpu = frame_cpu_table[port_cache()];
+
+    if ((flags & ~(uint32_t)FRAME_MOVABLE) == 0 && cache_alloc(cpu, flags != 0, &frame->v)) {
+        if (pressure_taken(cpu->zone))
+            pressure_relieve(cpu->zone);
         return OK;
+    }
     return frame_alloc(&request, frame);
 }
 
@@ -198,15 +289,23 @@ static __attribute__((noinline)) status_t free_slowly(uint64_t first, uint64_t c
 {
     struct frame_cpu *cpu = frame_cpu_table[port_cache()];
     const struct frame_range *ram;
+    status_t status = OK;
+    struct zone *zone;
 
-    if (count == 1 && cache_free(cpu, first))
+    if (count == 1 && cache_free(cpu, first)) {
+        pressure_given(cpu->zone);
         return OK;
+    }
     ram = range_find(frame_system.ram, frame_system.ram_count, first);
     if (ram == NULL || count == 0 || count > ram->end - first)
         return ERR_INVALID;
-    if (count == CHUNK_FRAMES && is_aligned(first, CHUNK_FRAMES) && cache_free_chunk(cpu, first))
-        return OK;
-    return zone_free(&frame_system.zone[ram->zone], first, count);
+    zone = &frame_system.zone[ram->zone];
+    if (reserve_holds(zone, first, count))
+        return managed_contains(first, count) ? ERR_BUSY : ERR_INVALID;
+    if (count != CHUNK_FRAMES || !is_aligned(first, CHUNK_FRAMES) || !cache_free_chunk(cpu, first))
+        status = zone_free(zone, first, count);
+    pressure_given(zone);
+    return status;
 }
 
 status_t frame_free(pfn_t first, uint64_t count)
@@ -254,6 +353,7 @@ status_t frame_release(pfn_t first, uint64_t count)
     status = managed_add(first.v, end);
     for (uint64_t at = first.v; status == OK && at < end && ram_piece(at, end, &piece); at = piece.end)
         zone_manage(&frame_system.zone[piece.zone], at, piece.end - at);
+    pressure_settle();
     return status;
 }
 
@@ -320,6 +420,8 @@ frame_state_t frame_query(pfn_t frame, unsigned *zone)
     if (ram == NULL)
         return FRAME_UNMANAGED;
     *zone = ram->zone;
+    if (reserve_holds(&frame_system.zone[ram->zone], frame.v, 1))
+        return FRAME_RESERVED;
     if (cache_holds(&frame_system.zone[ram->zone], frame.v))
         return FRAME_FREE;
     return zone_query(&frame_system.zone[ram->zone], frame.v);

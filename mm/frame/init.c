@@ -8,6 +8,8 @@
  * three passes over the regions for each zone.
  */
 #include "cache.h"
+#include "pressure.h"
+#include "reserve.h"
 
 /* Ranges of managed frames that frame_release may add, beside those that the map has. */
 #define SPARE_RANGES 128
@@ -137,6 +139,7 @@ static void lay_zone(struct zone *zone, struct carve *from)
     zone->row = carve(from, slots * sizeof(struct row), sizeof(struct row));
     zone->chunk = carve(from, slots * sizeof(uint32_t), 8);
     zone->whole = carve(from, zone->groups * sizeof(uint64_t), 8);
+    zone->reserved = carve(from, zone->groups * sizeof(uint64_t), 8);
     zone->chunks_by_use.set = carve(from, CHUNK_PLACES * summary_words(by_use) * sizeof(uint64_t), 8);
     zone->groups_by_order.set = carve(from, GROUP_PLACES * summary_words(by_order) * sizeof(uint64_t), 8);
     for (uint64_t slot = 0; zone->chunk != NULL && slot < slots; slot++)
@@ -192,6 +195,7 @@ uint64_t frame_metadata_size(const struct memmap *map, const struct topo *topo,
         return UINT64_MAX;
     pieces = lay_out(&(struct source){map, limits}, topo->node_count, &memory);
     carve(&memory, cpus_of(topo) * sizeof(struct frame_cpu), _Alignof(struct frame_cpu));
+    carve(&memory, reserve_entries(topo) * sizeof(uint64_t), 8);
     carve(&memory, (2 * (uint64_t)pieces + SPARE_RANGES) * sizeof(struct frame_range), 8);
     return align_up(memory.used, FRAME_SIZE);
 }
@@ -239,6 +243,7 @@ status_t frame_init(const struct memmap *map, const struct topo *topo, const str
     struct frame_system *system = &frame_system;
     struct source from = {map, limits};
     struct carve memory = {0};
+    _Atomic uint64_t *reserves;
     uint32_t pieces;
 
     if (!addressable(map))
@@ -249,6 +254,7 @@ status_t frame_init(const struct memmap *map, const struct topo *topo, const str
     }
     pieces = lay_out(&from, topo->node_count, &memory);
     carve(&memory, cpus_of(topo) * sizeof(struct frame_cpu), _Alignof(struct frame_cpu));
+    carve(&memory, reserve_entries(topo) * sizeof(uint64_t), 8);
     carve(&memory, 2 * (uint64_t)pieces * sizeof(struct frame_range), 8);
     if (memory.used > metadata_size)
         return ERR_INVALID;
@@ -258,6 +264,7 @@ status_t frame_init(const struct memmap *map, const struct topo *topo, const str
     lay_out(&from, topo->node_count, &memory);
     system->cpu = carve(&memory, cpus_of(topo) * sizeof(struct frame_cpu), _Alignof(struct frame_cpu));
     system->cpu_count = cpus_of(topo);
+    reserves = carve(&memory, reserve_entries(topo) * sizeof(uint64_t), 8);
     system->ram = carve(&memory, pieces * sizeof(struct frame_range), 8);
     system->managed = carve(&memory, 0, 8);
     system->managed_max = (uint32_t)((metadata_size - memory.used) / sizeof(struct frame_range));
@@ -268,6 +275,8 @@ status_t frame_init(const struct memmap *map, const struct topo *topo, const str
 
         zone_manage(&system->zone[range->zone], range->start, range->end - range->start);
     }
+    pressure_settle();
+    reserve_init(reserves);
     for (uint32_t i = 0; i < system->cpu_count; i++)
         cache_set_home(&system->cpu[i], i, load_relaxed(&system->cpu_node[i]));
     return OK;

@@ -37,6 +37,7 @@
 #include <mm/atomic.h>
 #include <mm/bits.h>
 #include <mm/frame.h>
+#include <mm/frame_pressure.h>
 #include <mm/spinlock.h>
 
 #include "listing.h"
@@ -80,6 +81,15 @@ struct frame_range {
     uint32_t zone;
 };
 
+/* See pressure.h. Marks and protection change only when memory is added or a test sets them. */
+struct pressure {
+    _Alignas(64) _Atomic uint64_t high, low, min, critical;
+    _Atomic uint64_t protect[ZONE_KINDS];
+    _Atomic uint32_t level;
+    _Atomic uint32_t by_hand; /* the marks are a test's */
+    _Atomic uint64_t events[FRAME_PRESSURES];
+};
+
 struct zone {
     /* Fixed after frame_init. */
     uint16_t node;
@@ -92,6 +102,7 @@ struct zone {
     _Atomic uint32_t *chunk;
     struct row *row;
     _Atomic uint64_t *whole; /* a word per group */
+    _Atomic uint64_t *reserved; /* likewise: chunks of which frames may be in a reserve (reserve.h) */
 
     /* Changed with every batch of frames; a line of their own each. */
     _Alignas(64) _Atomic uint64_t free; /* in bitmaps and buddy; see zone_free_frames() */
@@ -99,6 +110,8 @@ struct zone {
     _Alignas(64) _Atomic uint64_t managed, chunks, whole_chunks;
     _Atomic uint64_t moves; /* low half: under way; high half: done */
     struct listing chunks_by_use, groups_by_order;
+
+    struct pressure pressure;
 };
 
 /* A request in frame numbers, with nothing left out. */

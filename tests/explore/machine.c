@@ -2,6 +2,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <mm/frame_pressure.h>
+#include <mm/frame_reserve.h>
 #include <mm/port.h>
 
 #include "../../mm/frame/zone.h"
@@ -31,7 +33,8 @@ static void must(status_t status)
         port_panic("the tiny machine: %s", status_name(status));
 }
 
-static void describe(struct memmap *memory, struct topo *nodes, uint64_t held_back)
+/* `reserved` frames more than the chunks have, for the emergency reserves. */
+static void describe(struct memmap *memory, struct topo *nodes, uint64_t held_back, uint64_t reserved)
 {
     uint64_t start = BASE * FRAME_SIZE, size = chunks * CHUNK_FRAMES * FRAME_SIZE;
     uint64_t held_size = held_back * FRAME_SIZE;
@@ -42,8 +45,8 @@ static void describe(struct memmap *memory, struct topo *nodes, uint64_t held_ba
     must(topo_add_node(nodes, 0, &node));
     for (unsigned cpu = 0; cpu < EXPLORE_THREADS; cpu++)
         must(topo_add_cpu(nodes, cpu, cpu, node, true));
-    must(topo_add_range(nodes, node, start, size, false));
-    must(memmap_claim(memory, start, size, MEM_USABLE, SOURCE_KERNEL, 0, true));
+    must(topo_add_range(nodes, node, start, size + reserved * FRAME_SIZE, false));
+    must(memmap_claim(memory, start, size + reserved * FRAME_SIZE, MEM_USABLE, SOURCE_KERNEL, 0, true));
     if (held_back > 0)
         must(memmap_claim(memory, start + size - held_size, held_size, MEM_MODULE, SOURCE_KERNEL, 0, true));
     topo_settle(nodes);
@@ -51,13 +54,9 @@ static void describe(struct memmap *memory, struct topo *nodes, uint64_t held_ba
     must(topo_assign(nodes, memory));
 }
 
-static void start(unsigned index, uint64_t held_back)
+static void start_described(unsigned index)
 {
-    uint64_t size;
-
-    if (map[index].region_count == 0)
-        describe(&map[index], &topo[index], held_back);
-    size = frame_metadata_size(&map[index], &topo[index], &limits);
+    uint64_t size = frame_metadata_size(&map[index], &topo[index], &limits);
     if (size > metadata_room) {
         free(metadata);
         metadata = aligned_alloc(FRAME_SIZE, size);
@@ -69,6 +68,18 @@ static void start(unsigned index, uint64_t held_back)
     memset(held, false, sizeof(held));
     memset(run, 0, sizeof(run));
     must(frame_init(&map[index], &topo[index], &limits, metadata, size));
+}
+
+/* No watermarks: scenarios that want some set them. */
+static void start(unsigned index, uint64_t held_back)
+{
+    if (map[index].region_count == 0) {
+        describe(&map[index], &topo[index], held_back, 0);
+        start_described(index);
+        describe(&map[index], &topo[index], held_back, frame_reserved());
+    }
+    start_described(index);
+    must(frame_watermarks_set(0, &(struct frame_watermarks){0}));
     frame_set_caching(!without_caches);
     without_caches = false;
 }
@@ -217,13 +228,13 @@ void machine_finish(void)
 
     for (unsigned i = 0; i < RUNS; i++)
         frames += run[i].count;
-    check(frame_managed() - frames);
+    check(frame_managed() - frame_reserved() - frames);
     for (unsigned i = 0; i < RUNS; i++) {
         if (run[i].count != 0)
             run_give(&run[i]);
     }
     frame_drain();
-    check(frame_managed());
+    check(frame_managed() - frame_reserved());
     frame_zone_stats(0, &stats);
     EXPLORE_CHECK(stats.whole_chunks == frame_managed() / CHUNK_FRAMES);
 }

@@ -17,7 +17,7 @@
 #define COUNT_MAX (UINT64_C(1) << (FRAME_ORDERS - 1))
 #define NO_ZONE UINT8_MAX
 
-enum { ABSENT, HELD_BACK, FREE, USED };
+enum { ABSENT, HELD_BACK, FREE, USED, RESERVED };
 
 static uint8_t state[MODEL_FRAMES];
 static uint8_t zone_at[MODEL_FRAMES];
@@ -93,10 +93,13 @@ const char *model_begin(bool caches)
         frame_state_t now = frame_query(pfn(frame), &zone);
 
         zone_at[frame] = (uint8_t)zone;
-        state[frame] = now == FRAME_FREE ? FREE : zone != NO_ZONE ? HELD_BACK : ABSENT;
-        if (now != FRAME_FREE && consists_of(frame, MEM_USABLE))
+        state[frame] = now == FRAME_FREE       ? FREE
+                       : now == FRAME_RESERVED ? RESERVED
+                       : zone != NO_ZONE       ? HELD_BACK
+                                               : ABSENT;
+        if (state[frame] < FREE && consists_of(frame, MEM_USABLE))
             return "a usable frame is not free";
-        wrong = now == FRAME_FREE ? check_free(frame, zone) : NULL;
+        wrong = state[frame] >= FREE ? check_free(frame, zone) : NULL;
         if (wrong != NULL)
             return wrong;
     }
@@ -177,7 +180,39 @@ static bool zone_suits(const struct frame_request *request, unsigned zone, uint1
            (kind < request->zone && request->zone != ZONE_DEVICE && (request->flags & FRAME_THIS_ZONE) == 0);
 }
 
+/* ---- Protection ---------------------------------------------------------------------------------------- */
+
+static uint64_t frames_in(unsigned zone, bool free_only)
+{
+    uint64_t sum = 0;
+
+    for (uint64_t frame = 0; frame < frames; frame++)
+        sum += zone_at[frame] == zone && (free_only ? state[frame] == FREE : state[frame] >= FREE);
+    return sum;
+}
+
+/* Frames of a zone that a request leaves free which could go to the zones of the node up to `top`. */
+static uint64_t protected_in(unsigned zone, unsigned top)
+{
+    uint64_t share = 0;
+
+    for (unsigned other = zone + 1; other <= top; other++)
+        share += frames_in(other, false) / (zone_info[other].kind <= ZONE_NORMAL ? 256 : 32);
+    return min_u64(share, frames_in(zone, false) / 2);
+}
+
 #define NOWHERE (-1)
+
+/* Whether a request leaves enough in a zone. *top: the highest of the node that could serve it, which is asked first. */
+static bool leaves_enough(const struct frame_request *request, unsigned zone, int *top)
+{
+    if ((request->flags & FRAME_AT) != 0)
+        return true;
+    if (*top == NOWHERE && (request->limit == 0 || zone_info[zone].start.v < request->limit / FRAME_SIZE))
+        *top = (int)zone;
+    return *top == NOWHERE || *top == (int)zone ||
+           frames_in(zone, true) >= protected_in(zone, (unsigned)*top) + request->count;
+}
 
 /* The zone that must serve a request; `got` is the one that did. What caches keep from other CPUs may be why one was
  * passed over, unless they were just drained. A node's zones are numbered in rising order. */
@@ -187,9 +222,11 @@ static int expected_zone(const struct frame_request *request, int got, bool drai
     uint16_t home = request->node == FRAME_NODE_ANY ? layout_topo.cpu[port_cpu()].node : request->node;
 
     for (uint32_t i = 0; i < ((request->flags & FRAME_THIS_NODE) != 0 ? 1 : topo->node_count); i++) {
+        int top = NOWHERE;
+
         for (unsigned zone = zones; zone-- > 0;) {
-            if (zone_suits(request, zone, topo->fallback[home][i]) && zone_could(request, zone) &&
-                (drained || (int)zone == got || got == NOWHERE))
+            if (zone_suits(request, zone, topo->fallback[home][i]) && leaves_enough(request, zone, &top) &&
+                zone_could(request, zone) && (drained || (int)zone == got || got == NOWHERE))
                 return (int)zone;
         }
     }
@@ -251,7 +288,7 @@ static status_t judge_free(uint64_t first, uint64_t count)
 
         if (frame >= frames || state[frame] < FREE || zone_at[frame] != zone_at[first])
             verdict = ERR_INVALID;
-        else if (state[frame] == FREE)
+        else if (state[frame] != USED)
             verdict = ERR_BUSY;
     }
     return verdict;

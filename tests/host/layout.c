@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include <sys/mman.h>
 
+#include <mm/frame_reserve.h>
 #include <mm/port.h>
 
 #include "layout.h"
@@ -63,6 +64,36 @@ status_t layout_start(const struct zone_limits *limits)
     if (metadata == MAP_FAILED || madvise(metadata, metadata_size, MADV_NOHUGEPAGE) != 0)
         port_panic("no memory for %llu bytes of metadata", (unsigned long long)metadata_size);
     return frame_init(&layout_map, &layout_topo, limits, metadata, metadata_size);
+}
+
+static uint64_t reserved_on(uint16_t node)
+{
+    uint64_t frames = 0;
+
+    for (unsigned class = FRAME_RESERVE_NONE + 1; class < FRAME_RESERVE_CLASSES; class++) {
+        struct frame_reserve_info info;
+
+        frame_reserve_info(node, (frame_reserve_t)class, &info);
+        frames += info.size;
+    }
+    return frames;
+}
+
+void layout_add_reserves(const struct zone_limits *limits)
+{
+    uint64_t size[TOPO_MAX_NODES], at = 0;
+
+    must(layout_start(limits));
+    for (uint16_t node = 0; node < layout_topo.node_count; node++)
+        size[node] = reserved_on(node);
+    layout_end();
+    for (uint32_t i = 0; i < layout_map.region_count; i++)
+        at = align_up(max_u64(at, layout_map.region[i].end.v), MIB(2)) + MIB(2);
+    for (uint16_t node = 0; node < layout_topo.node_count; node++) {
+        if (size[node] > 0)
+            layout_ram(node, at, at + size[node] * FRAME_SIZE);
+        at += align_up(size[node] * FRAME_SIZE, MIB(2));
+    }
 }
 
 void *layout_metadata(uint64_t *size)

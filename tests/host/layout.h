@@ -26,6 +26,14 @@ void layout_cpus(unsigned cpus);
 status_t layout_settle(void);
 status_t layout_start(const struct zone_limits *limits);
 
+/* Gives each node as much memory more as its emergency reserves will take, beyond all other, where nothing else can
+ * be: so the machine that is started next has what was described, free, and they lie aside. Nodes have Normal memory. */
+void layout_add_reserves(const struct zone_limits *limits);
+
+/* Frames that a node's emergency reserves hold when it has no CPU that the machine knows of and is not small. If a
+ * node has a chunk of which no more than these are its own, they lie there, and all else is as if there were none. */
+#define LAYOUT_RESERVE UINT64_C(24)
+
 /* The metadata of the machine that was started: pages of the host that take memory only once they are touched. */
 void *layout_metadata(uint64_t *size);
 

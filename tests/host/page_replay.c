@@ -45,7 +45,7 @@ _Noreturn static void wrong(uint32_t line, const char *what)
 
 /* ---- The machine --------------------------------------------------------------------------------------- */
 
-/* Equal nodes, each of whole 2 MiB. */
+/* Equal nodes, each of whole 2 MiB, and the emergency reserves besides. */
 static void start_machine(uint64_t memory)
 {
     static const struct zone_limits limits = {.direct_end = UINT64_MAX};
@@ -60,6 +60,7 @@ static void start_machine(uint64_t memory)
     layout_cpus(trace.cpus);
     for (unsigned node = 0; node < nodes; node++)
         layout_ram(node, BASE_FRAME * FRAME_SIZE + node * size, BASE_FRAME * FRAME_SIZE + (node + 1) * size);
+    layout_add_reserves(&limits);
     if (layout_start(&limits) != OK)
         port_panic("the machine does not start");
     held = calloc(trace.allocs + 1, sizeof(*held));

@@ -217,7 +217,7 @@ TEST(layout, differential_of_long_runs)
 
     what = NULL;
     layout_begin(1);
-    layout_ram(0, start * FRAME_SIZE, (start + CHUNKS * CHUNK_FRAMES) * FRAME_SIZE);
+    layout_ram(0, start * FRAME_SIZE, (start + CHUNKS * CHUNK_FRAMES + LAYOUT_RESERVE) * FRAME_SIZE);
     CHECK_EQ(layout_start(&limits), OK);
     for (unsigned i = 0; i < CHUNKS; i++) {
         struct frame_request request = {.zone = ZONE_NORMAL, .flags = FRAME_AT};

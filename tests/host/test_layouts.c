@@ -5,6 +5,8 @@
  */
 #include <stdlib.h>
 
+#include <mm/frame_reserve.h>
+
 #include "host.h"
 #include "layout.h"
 #include "quire_test.h"
@@ -18,6 +20,24 @@ static struct frame_request request_for(uint64_t count)
     return (struct frame_request){.count = count, .zone = ZONE_MOVABLE};
 }
 
+/* One frame from wherever there is one: for the last ones the lower zones must be named. */
+static status_t take_any(pfn_t *first)
+{
+    status_t status = ERR_NO_MEMORY;
+
+    for (unsigned kind = ZONE_MOVABLE + 1; kind-- > 0 && status != OK;)
+        status = frame_alloc(&(struct frame_request){.count = 1, .zone = (zone_kind_t)kind}, first);
+    return status;
+}
+
+/* Free or in a reserve: nobody's, at least. */
+static bool unused(uint64_t frame, unsigned *zone)
+{
+    frame_state_t state = frame_query(pfn(frame), zone);
+
+    return state == FRAME_FREE || state == FRAME_RESERVED;
+}
+
 /* Takes all frames one by one, checks that each was free before and none comes twice, gives them back. */
 static bool drain_and_refill(void)
 {
@@ -29,8 +49,7 @@ static bool drain_and_refill(void)
     for (; good && taken < total; taken++) {
         pfn_t first;
 
-        good = frame_alloc(&(struct frame_request){.count = 1, .zone = ZONE_MOVABLE}, &first) == OK &&
-               frame_query(first, &zone) == FRAME_ALLOCATED;
+        good = take_any(&first) == OK && frame_query(first, &zone) == FRAME_ALLOCATED;
         frame[taken] = first.v;
     }
     good = good && frame_free_count() == 0 && frame_check() == NULL;
@@ -50,17 +69,20 @@ TEST(layout, holes)
     layout_ram(0, 0x1000, 0x9fc00);
     layout_ram(0, MIB(1), GIB(3));
     layout_ram(0, GIB(4), GIB(5));
+    layout_ram(0, TIB(7), TIB(7) + LAYOUT_RESERVE * FRAME_SIZE);
     layout_ram(0, TIB(8), TIB(8) + GIB(1));
     layout_part(MIB(100), MIB(300) + 0x123, MEM_RESERVED);
     CHECK_EQ(layout_start(&pc_limits), OK);
     CHECK(frame_check() == NULL);
     CHECK_EQ(frame_zone_count(), 3);
     CHECK_EQ(frame_managed(), layout_usable_frames());
-    CHECK_EQ(frame_free_count(), layout_usable_frames());
+    CHECK_EQ(frame_free_count() + frame_reserved(), layout_usable_frames());
+    CHECK_EQ(frame_reserved(), LAYOUT_RESERVE);
     /* The 8 TiB without memory cost nothing. */
     CHECK(frame_metadata_bytes() * 20000 < frame_managed() * FRAME_SIZE);
     frame_zone_stats(2, &stats);
-    CHECK_EQ(stats.managed, GIB(2) / FRAME_SIZE);
+    CHECK_EQ(stats.managed, GIB(2) / FRAME_SIZE + LAYOUT_RESERVE);
+    CHECK_EQ(stats.reserved, LAYOUT_RESERVE);
     CHECK_EQ(stats.largest_run, GIB(1) / FRAME_SIZE);
     CHECK_EQ(stats.free_blocks[18], 2);
     /* Across a hole no run exists, on both sides it does. */
@@ -116,7 +138,7 @@ TEST(layout, nodes_inside_chunks)
     for (uint64_t frame = MIB(64) / FRAME_SIZE + 1; frame < start / FRAME_SIZE; frame++) {
         struct frame_zone_info info;
 
-        CHECK_EQ(frame_query(pfn(frame), &zone), FRAME_FREE);
+        CHECK(unused(frame, &zone));
         frame_zone_info(zone, &info);
         CHECK_EQ(info.node, topo_node_of(&layout_topo, paddr(frame * FRAME_SIZE)));
     }
@@ -146,7 +168,7 @@ TEST(layout, zone_borders_anywhere)
         struct frame_zone_info info;
         unsigned zone = 0;
 
-        CHECK_EQ(frame_query(pfn(frame), &zone), FRAME_FREE);
+        CHECK(unused(frame, &zone));
         frame_zone_info(zone, &info);
         CHECK_EQ(info.kind, kind);
         CHECK_EQ(zone_of(&limits, end - 1), kind);
@@ -171,7 +193,7 @@ TEST(layout, highmem_only_for_those_who_can)
     pfn_t first;
 
     layout_begin(1);
-    layout_ram(0, GIB(1) - MIB(4), GIB(1) + MIB(4));
+    layout_ram(0, GIB(1) - MIB(4) - 14 * FRAME_SIZE, GIB(1) + MIB(4)); /* 14 frames for the reserves */
     CHECK_EQ(layout_start(&limits), OK);
     request.zone = ZONE_HIGHMEM;
     CHECK_EQ(frame_alloc(&request, &first), OK);
@@ -217,7 +239,7 @@ TEST(layout, movable_only_for_those_who_can)
         CHECK_EQ(info.start.v, (GIB(1) - MIB(4) + zone * MIB(2)) / FRAME_SIZE);
     }
     request.zone = ZONE_HIGHMEM;
-    for (unsigned i = 0; i < MIB(2) / FRAME_SIZE; i++) {
+    for (unsigned i = 0; i < MIB(2) / FRAME_SIZE - frame_reserved(); i++) {
         CHECK_EQ(frame_alloc(&request, &first), OK);
         CHECK(first.v < limits.movable_start / FRAME_SIZE);
     }
@@ -253,11 +275,11 @@ TEST(layout, device_memory_on_request_only)
     CHECK_EQ(info.kind, ZONE_DEVICE);
     CHECK(info.start.v == start && info.end.v == end);
     CHECK_EQ(frame_managed(), MIB(23) / FRAME_SIZE);
-    for (unsigned i = 0; i < MIB(18) / FRAME_SIZE; i++) {
-        CHECK_EQ(frame_alloc(&request, &first), OK);
+    for (unsigned i = 0; i < MIB(18) / FRAME_SIZE - frame_reserved(); i++) {
+        CHECK_EQ(take_any(&first), OK);
         CHECK(first.v < start || first.v >= end);
     }
-    CHECK_EQ(frame_alloc(&request, &first), ERR_NO_MEMORY);
+    CHECK_EQ(take_any(&first), ERR_NO_MEMORY);
     request.flags = FRAME_AT;
     request.at = pfn(start);
     CHECK_EQ(frame_alloc(&request, &first), ERR_NO_MEMORY);
@@ -285,9 +307,12 @@ TEST(layout, sixteen_tib_on_64_nodes)
     layout_begin(64);
     for (unsigned i = 0; i < 64; i++)
         layout_ram(i, GIB(4) + i * node_size, GIB(4) + (i + 1) * node_size);
+    for (unsigned i = 0; i < 64; i++)
+        layout_ram(i, TIB(20) + i * MIB(2), TIB(20) + i * MIB(2) + LAYOUT_RESERVE * FRAME_SIZE);
     CHECK_EQ(layout_start(&pc_limits), OK);
     CHECK_EQ(frame_zone_count(), 64);
     CHECK_EQ(frame_free_count(), total / FRAME_SIZE);
+    CHECK_EQ(frame_reserved(), 64 * LAYOUT_RESERVE);
     CHECK(frame_metadata_bytes() * 25000 < total); /* 0.004 % */
     CHECK(frame_check() == NULL);
     request.align = request.count;
@@ -330,7 +355,7 @@ TEST(layout, odd_run_in_a_checkerboard)
     pfn_t first;
 
     layout_begin(1);
-    layout_ram(0, start * FRAME_SIZE, (start + frames) * FRAME_SIZE);
+    layout_ram(0, start * FRAME_SIZE, (start + frames + LAYOUT_RESERVE) * FRAME_SIZE);
     CHECK_EQ(layout_start(&no_limits), OK);
     for (uint64_t i = 0; i < frames / CHUNK_FRAMES; i++)
         CHECK_EQ(frame_alloc(&(struct frame_request){.count = 512, .zone = ZONE_NORMAL}, &first), OK);
@@ -405,7 +430,7 @@ TEST(layout, late_memory_in_parts)
     /* Over two borders at once. */
     CHECK_EQ(frame_release(pfn(MIB(15) / FRAME_SIZE), MIB(7) / FRAME_SIZE), OK);
     CHECK_EQ(frame_managed(), managed + 512 + MIB(7) / FRAME_SIZE);
-    CHECK_EQ(frame_free_count(), frame_managed());
+    CHECK_EQ(frame_free_count() + frame_reserved(), frame_managed());
     CHECK(frame_check() == NULL);
     CHECK(drain_and_refill());
     layout_end();
@@ -426,7 +451,7 @@ TEST(layout, late_memory_in_too_many_pieces)
     CHECK_EQ(status, ERR_FULL);
     managed = frame_managed();
     CHECK(frame_check() == NULL);
-    CHECK_EQ(frame_free_count(), managed);
+    CHECK_EQ(frame_free_count() + frame_reserved(), managed);
     CHECK(managed > layout_usable_frames() + 100);
     layout_end();
 }
@@ -486,7 +511,7 @@ TEST(layout, local_node_first)
     for (unsigned node = 0; node < 3; node++) {
         frame_cpu_node(0, (uint16_t)node);
         CHECK_EQ(frame_alloc(&request, &first), OK);
-        CHECK_EQ(first.v, (GIB(1) + node * MIB(16)) / FRAME_SIZE);
+        CHECK_EQ(first.v / (MIB(16) / FRAME_SIZE), GIB(1) / MIB(16) + node);
     }
     layout_end();
 }

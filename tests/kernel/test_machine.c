@@ -10,10 +10,11 @@
 #include <kernel/panic.h>
 #include <kernel/symbols.h>
 #include <mm/frame.h>
+#include <mm/frame_reserve.h>
 #include <mm/port.h>
 #include <string.h>
 
-#include "../unit/quire_test.h"
+#include "../unit/frame_support.h"
 
 /* ---- Faults ------------------------------------------------------------------------------------------- */
 
@@ -281,4 +282,36 @@ TEST(machine, map_and_topology_are_sound)
 {
     CHECK(memmap_check(&machine.map) == NULL);
     CHECK(topo_check(&machine.topo) == NULL);
+}
+
+/* ---- Without memory ----------------------------------------------------------------------------------- */
+
+/* One page and the tables above it, from where the kernel's own tables come. */
+static bool map_one_page(void)
+{
+    struct pt pt;
+    if (pt_init(&pt, kernel_pt.levels, 0, kernel_pt.frames) != OK)
+        return false;
+    bool mapped = pt_map(&pt, GIB(1), paddr(0), FRAME_SIZE, PROT_READ, MEMTYPE_NORMAL) == OK &&
+                  pt.tables == pt.levels && pt_unmap(&pt, GIB(1), FRAME_SIZE) == OK;
+    pt.frames.free(pt.frames.context, pt.root);
+    return mapped;
+}
+
+TEST(machine, page_tables_can_be_made_without_memory)
+{
+    uint64_t before = frame_free_count(), reserved = frame_reserved();
+    struct frame_reserve_info info;
+    struct chain chain = {0};
+    pfn_t frame;
+    frame_reserve_info((uint16_t)hal_percpu()->node, FRAME_RESERVE_PAGE_TABLE, &info);
+    if (info.size < kernel_pt.levels)
+        SKIP("the reserve of this node is too small for a whole path");
+    chain_take_all(&chain, ANY_FRAMES(1), FRAME_ORDERS - 1);
+    bool none = frame_alloc_one(0, &frame) == ERR_NO_MEMORY;
+    bool mapped = map_one_page();
+    chain_free_all(&chain);
+    CHECK(none && mapped && !chain.damaged);
+    CHECK_RESTORED(before);
+    CHECK_EQ(frame_reserved(), reserved);
 }

@@ -43,7 +43,7 @@ void chain_free_all(struct chain *chain)
         chain_pop(chain);
 }
 
-void chain_take_all(struct chain *chain, struct frame_request request, unsigned order)
+static void take_kind(struct chain *chain, struct frame_request request, unsigned order)
 {
     for (;;) {
         pfn_t first;
@@ -53,6 +53,16 @@ void chain_take_all(struct chain *chain, struct frame_request request, unsigned 
             chain_push(chain, first, request.count);
         else if (order-- == 0)
             return;
+    }
+}
+
+void chain_take_all(struct chain *chain, struct frame_request request, unsigned order)
+{
+    unsigned lowest = (request.flags & FRAME_THIS_ZONE) != 0 ? request.zone : ZONE_DMA;
+
+    for (unsigned kind = request.zone + 1; kind-- > lowest;) {
+        request.zone = (zone_kind_t)kind;
+        take_kind(chain, request, order);
     }
 }
 

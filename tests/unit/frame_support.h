@@ -40,8 +40,8 @@ void chain_push(struct chain *chain, pfn_t first, uint64_t count);
 void chain_pop(struct chain *chain);
 void chain_free_all(struct chain *chain);
 
-/* Allocates like `request`, in runs of decreasing powers of two from 2^order on, until not even one frame is
- * left. */
+/* Allocates like `request`, in runs of decreasing powers of two from 2^order on, until not even one frame is left;
+ * then the same with each lower kind of zone as the highest, of which the request had to leave a part. */
 void chain_take_all(struct chain *chain, struct frame_request request, unsigned order);
 
 /* Writes or verifies one word in every frame of a run. */

@@ -100,17 +100,17 @@ struct taken {
 
 static struct taken taken_by[TOPO_MAX_CPUS];
 
-/* Takes until nothing is left, in runs that grow shorter whenever one is refused. */
-static void take_all(void *context, unsigned index)
+/* Takes until nothing is left that a request for a kind of zone may have, in runs that grow shorter whenever one is
+ * refused. */
+static void take_kind(struct taken *taken, zone_kind_t kind, uint64_t seed)
 {
-    struct taken *taken = &taken_by[index];
-    uint64_t seed = 31 + index, most = 64;
+    uint64_t most = 64;
 
-    (void)context;
     while (most > 0) {
         struct frame_request request = ANY_FRAMES(1 + test_random(&seed) % most);
         pfn_t first;
 
+        request.zone = kind;
         if (frame_alloc(&request, &first) == OK) {
             claim(first, request.count);
             chain_push(&taken->chain, first, request.count);
@@ -118,6 +118,14 @@ static void take_all(void *context, unsigned index)
             most = request.count == 1 ? 0 : request.count - 1;
         }
     }
+}
+
+/* All that is mapped. */
+static void take_all(void *context, unsigned index)
+{
+    (void)context;
+    for (unsigned kind = ZONE_NORMAL + 1; kind-- > 0;)
+        take_kind(&taken_by[index], (zone_kind_t)kind, 31 + index);
 }
 
 /* Gives back what the next CPU took. */

@@ -8,7 +8,7 @@
  * longer ones start at one (requests for given frames excepted).
  *
  * All metadata lies in memory that the caller provides (frame_metadata_size), so nothing here allocates from
- * itself. Statistics hold from the first moment: free + used = managed, per zone.
+ * itself. Statistics hold from the first moment: free + used + reserved = managed, per zone.
  */
 #ifndef MM_FRAME_H
 #define MM_FRAME_H
@@ -81,9 +81,20 @@ typedef enum frame_flags {
     FRAME_THIS_ZONE = 1 << 2,   /* fail rather than use a lower zone */
     FRAME_AT = 1 << 3,          /* exactly the frames from request.at on */
     FRAME_MOVABLE = 1 << 4,     /* what lies in them can be moved elsewhere; kept apart from what cannot */
+    FRAME_SPECULATIVE = 1 << 5, /* it would be nice to have: fail rather than take what others will need soon */
 } frame_flags_t;
 
-#define FRAME_FLAGS_ALL 0x1fu
+#define FRAME_FLAGS_ALL 0x3fu
+
+/* What has to go on when memory is gone: see mm/frame_reserve.h. */
+typedef enum frame_reserve {
+    FRAME_RESERVE_NONE,
+    FRAME_RESERVE_PAGE_TABLE,
+    FRAME_RESERVE_INTERRUPT, /* a handler: must not wait for reclaim */
+    FRAME_RESERVE_RECLAIM,   /* a reclaimer that needs frames to free more */
+    FRAME_RESERVE_REPORT,    /* the last report: waits for no other CPU either */
+    FRAME_RESERVE_CLASSES,
+} frame_reserve_t;
 
 struct frame_request {
     uint64_t count;      /* frames, 1 … 2^20; exact */
@@ -94,13 +105,15 @@ struct frame_request {
     uint16_t node;       /* dense index to start from; FRAME_NODE_ANY: the calling CPU's */
     zone_kind_t zone;    /* highest zone that the caller can use */
     uint32_t flags;      /* frame_flags_t */
+    frame_reserve_t reserve; /* where to look when memory is gone; one frame that any mapped one will do for */
 };
 
 struct frame_zone_stats {
-    uint64_t managed;    /* frames handed to the zone */
+    uint64_t managed;    /* frames handed to the zone; free + reserved + used */
     uint64_t free;             /* those in caches included */
     uint64_t cached;           /* of these, in per-CPU caches */
     uint64_t cached_chunks;    /* of these, whole chunks */
+    uint64_t reserved;         /* frames in emergency reserves; not free */
     uint64_t chunks;           /* 512-frame chunks of which at least one frame is managed */
     uint64_t whole_chunks;     /* of these, wholly free */
     uint64_t largest_run;      /* frames; O(zone) */
@@ -133,13 +146,17 @@ MUST_CHECK status_t frame_init(const struct memmap *map, const struct topo *topo
 
 /* Allocates a run. On success *first is its first frame; it is contiguous, within one zone, and of exactly
  * request->count frames. Order of search: for each node in the fallback order of the asked node, zones from
- * request->zone downwards. With FRAME_AT, node and zone only say what is refused.
- * ERR_INVALID: a field is out of range, or `at` contradicts align or boundary. ERR_NO_MEMORY: nothing fits.
- * Any context; takes zone locks with interrupts masked. */
+ * request->zone downwards, of the lower ones only what is not protected (mm/frame_pressure.h). With FRAME_AT, node
+ * and zone only say what is refused. What then fails is tried again without anything in per-CPU caches; then, up
+ * to CHUNK_FRAMES frames at any place and without class or for page tables, with the registered reclaimer's help; at
+ * last a classed one takes a frame from its reserve. FRAME_SPECULATIVE fails before all this.
+ * ERR_INVALID: a field is out of range, or `at` contradicts align or boundary, or a classed request asks for what not
+ * every mapped frame is: count ≠ 1, align > 1, a limit, a zone below Normal or Device, FRAME_AT, FRAME_THIS_ZONE,
+ * FRAME_SPECULATIVE. ERR_NO_MEMORY: nothing fits. Any context. */
 MUST_CHECK status_t frame_alloc(const struct frame_request *request, pfn_t *first);
 
 /* Gives a run back, or any part of one: [first, first + count) must be allocated frames of one zone.
- * ERR_INVALID: count is 0 or the frames are not managed. ERR_BUSY: some of them are free already; nothing
+ * ERR_INVALID: count is 0 or the frames are not managed. ERR_BUSY: some of them are free already, or reserved; nothing
  * was changed. A single frame, or a chunk, may go into this CPU's cache unchecked; that it was free or not managed is
  * then reported (port_report) when it leaves the cache for its zone. See frame_set_caching. Two CPUs that free parts
  * of the same longer run at the same moment stop the machine. Any context. */
@@ -190,6 +207,7 @@ typedef enum frame_state {
     FRAME_UNMANAGED,
     FRAME_FREE,
     FRAME_ALLOCATED,
+    FRAME_RESERVED, /* in an emergency reserve: neither free nor anybody's */
 } frame_state_t;
 
 /* What the allocator knows of one frame, and the index of its zone. A frame that is held back is unmanaged and

@@ -23,6 +23,8 @@
 #ifndef MM_FRAME_CACHE_H
 #define MM_FRAME_CACHE_H
 
+#include <mm/port.h>
+
 #include "zone.h"
 
 #define CACHE_FRAMES 40
@@ -38,6 +40,7 @@ enum cache_stack_index {
 };
 
 _Static_assert(CACHE_STACKS * CACHE_FRAMES <= 128, "what a CPU may keep from the others");
+_Static_assert(PORT_NO_CACHE == TOPO_MAX_CPUS, "the last entry of frame_cpu_table");
 _Static_assert(CHUNK_MOBILE == 1u << 10, "selects the stack");
 
 enum cache_attention {

@@ -25,7 +25,7 @@
 #include <kernel/early.h>
 #include <kernel/options.h>
 #include <kernel/text.h>
-#include <mm/frame.h>
+#include <mm/frame_info.h>
 #include <mm/port.h>
 #include <mm/spinlock.h>
 #include <string.h>
@@ -85,8 +85,10 @@ static status_t pool_alloc(void *context, paddr_t *table)
 static status_t live_alloc(void *context, paddr_t *table)
 {
     (void)context;
+    const struct frame_request request = {
+        .count = 1, .node = FRAME_NODE_ANY, .zone = ZONE_NORMAL, .type = FRAME_TYPE_PAGE_TABLE};
     pfn_t frame;
-    status_t status = frame_alloc_one(0, &frame);
+    status_t status = frame_alloc(&request, &frame);
     if (status == OK)
         *table = paddr_of(frame);
     return status;
@@ -360,13 +362,15 @@ void vm_init(void)
     start_bootstrap_root(levels, max_leaf);
     pool.next -= metadata;
     void *metadata_at = port_phys_to_virt(paddr(pool.next));
-    memset(metadata_at, 0, metadata);
+    memset(metadata_at, 0, metadata - frame_descriptor_size(&machine.map, &machine.limits));
     start_final_root(levels, max_leaf);
 
     claim_early(pool.next, pool.end);
     status_t status = frame_init(&machine.map, &machine.topo, &machine.limits, metadata_at, metadata);
     if (status != OK)
         port_panic("the frame allocator cannot start: %s", status_name(status));
+    if (options.debug != 0 && frame_debug_set(options.debug) != OK)
+        port_panic("debug=%#x", options.debug);
 }
 
 /* ---- Afterwards --------------------------------------------------------------------------------------- */
@@ -382,7 +386,8 @@ static status_t map_locked(vaddr_t va, paddr_t pa, uint64_t size, unsigned prot,
 status_t stack_create(unsigned slot, uint16_t node, uint64_t *top)
 {
     struct frame_request request = {
-        .count = HAL_STACK_SIZE / FRAME_SIZE, .node = node, .zone = ZONE_NORMAL, .flags = FRAME_ZEROED};
+        .count = HAL_STACK_SIZE / FRAME_SIZE, .node = node, .zone = ZONE_NORMAL, .flags = FRAME_ZEROED,
+        .type = FRAME_TYPE_STACK, .owner = slot};
     pfn_t frames;
     status_t status = frame_alloc(&request, &frames);
     if (status != OK)

@@ -50,6 +50,16 @@ static inline void port_frame_zero(pfn_t frame)
     temp_unmap(page);
 }
 
+static inline void *port_frame_map(pfn_t frame)
+{
+    return temp_map(frame);
+}
+
+static inline void port_frame_unmap(void *page)
+{
+    temp_unmap(page);
+}
+
 static inline void port_pte_sync(void)
 {
     hal_pte_sync();

@@ -4,6 +4,7 @@
  * every chunk once, every bit of partly used ones.
  */
 #include "cache.h"
+#include "debug.h"
 
 /* ---- Statistics ---------------------------------------------------------------------------------------- */
 
@@ -252,6 +253,8 @@ const char *frame_check(void)
         broken = zone_check(&frame_system.zone[i]);
     for (uint32_t i = 0; i < frame_system.cpu_count && broken == NULL; i++)
         broken = cache_check(&frame_system.cpu[i]);
+    if (broken == NULL)
+        broken = debug_check();
     if (broken != NULL)
         return broken;
     irq = spin_lock(&frame_system.managed_lock);

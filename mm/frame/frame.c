@@ -5,6 +5,7 @@
 #include <mm/port.h>
 
 #include "cache.h"
+#include "debug.h"
 
 #define REQUEST_MAX (UINT64_C(1) << (FRAME_ORDERS - 1))
 #define FRAMES_END  (UINT64_C(1) << (64 - FRAME_SHIFT)) /* beyond any frame number */
@@ -28,6 +29,8 @@ static bool request_valid(const struct frame_request *request)
     if ((request->flags & ~FRAME_FLAGS_ALL) != 0 || (unsigned)request->zone >= ZONE_KINDS)
         return false;
     if (request->node != FRAME_NODE_ANY && request->node >= frame_system.topo->node_count)
+        return false;
+    if (request->type >= FRAME_TYPES || request->type == FRAME_TYPE_FREE)
         return false;
     return (request->flags & FRAME_AT) == 0 || (at < FRAMES_END - request->count && is_aligned(at, align) &&
                                                 align_down(at + request->count - 1, boundary) <= at);
@@ -142,6 +145,8 @@ status_t frame_alloc(const struct frame_request *request, pfn_t *first)
     if (!alloc_any(request, &want, &found) && !(cache_drain_all() && alloc_any(request, &want, &found)))
         return ERR_NO_MEMORY;
     *first = pfn(found);
+    if (debugging())
+        debug_allocated(request, found, request->site != 0 ? (const void *)request->site : __builtin_return_address(0));
     if ((request->flags & FRAME_ZEROED) != 0) {
         for (uint64_t i = 0; i < want.count; i++)
             port_frame_zero(pfn(found + i));
@@ -150,10 +155,10 @@ status_t frame_alloc(const struct frame_request *request, pfn_t *first)
 }
 
 /* A call of its own, so that the usual case stays small. */
-static __attribute__((noinline)) status_t alloc_one_slowly(uint32_t flags, pfn_t *frame)
+static __attribute__((noinline)) status_t alloc_one_slowly(uint32_t flags, pfn_t *frame, const void *caller)
 {
     const struct frame_request request = {
-        .count = 1, .node = FRAME_NODE_ANY, .zone = ZONE_NORMAL, .flags = flags};
+        .count = 1, .node = FRAME_NODE_ANY, .zone = ZONE_NORMAL, .flags = flags, .site = (uintptr_t)caller};
 
     return frame_alloc(&request, frame);
 }
@@ -163,14 +168,20 @@ status_t frame_alloc_one(uint32_t flags, pfn_t *frame)
     if ((flags & ~(uint32_t)FRAME_MOVABLE) == 0 &&
         cache_pop(frame_cpu_table[port_cpu()], flags / FRAME_MOVABLE, &frame->v))
         return OK;
-    return alloc_one_slowly(flags, frame);
+    return alloc_one_slowly(flags, frame, __builtin_return_address(0));
 }
 
-static __attribute__((noinline)) status_t free_slowly(uint64_t first, uint64_t count)
+__attribute__((noinline)) status_t frame_free_slowly(uint64_t first, uint64_t count, const void *caller)
 {
     const struct frame_range *ram = range_find(frame_system.ram, frame_system.ram_count, first);
     struct frame_cpu *cpu = frame_cpu_table[port_cpu()];
 
+    if (debugging()) {
+        status_t status = debug_freeing(first, count, caller);
+
+        if (status != OK)
+            return status;
+    }
     if (ram == NULL || count == 0 || count > ram->end - first)
         return ERR_INVALID;
     if (count == 1 && cache_free(cpu, first))
@@ -184,7 +195,7 @@ status_t frame_free(pfn_t first, uint64_t count)
 {
     if (count == 1 && cache_push(frame_cpu_table[port_cpu()], first.v))
         return OK;
-    return free_slowly(first.v, count);
+    return frame_free_slowly(first.v, count, __builtin_return_address(0));
 }
 
 void frame_drain(void)
@@ -194,7 +205,7 @@ void frame_drain(void)
 
 void frame_set_caching(bool on)
 {
-    cache_switch(on);
+    cache_switch(debug_lets_cache(on));
 }
 
 void frame_cpu_offline(unsigned cpu)

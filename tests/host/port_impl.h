@@ -59,6 +59,19 @@ static inline void port_frame_zero(pfn_t frame)
         memset(port_phys_to_virt(paddr_of(frame)), 0, FRAME_SIZE);
 }
 
+/* Simulated machines have frames with nothing behind them. */
+static inline void *port_frame_map(pfn_t frame)
+{
+    uint64_t address = paddr_of(frame).v;
+
+    return address - HOST_PHYS_BASE < HOST_PHYS_SIZE ? host_arena + (address - HOST_PHYS_BASE) : NULL;
+}
+
+static inline void port_frame_unmap(void *page)
+{
+    (void)page;
+}
+
 static inline void port_pte_sync(void) {}
 
 #endif

@@ -6,6 +6,7 @@
  *   cpus=N                      start at most N CPUs
  *   directmap=SIZE              map SIZE bytes of RAM, from the lowest on; the rest becomes zone HighMem
  *   movable=SIZE                the highest SIZE bytes of RAM become zone Movable
+ *   debug=owner|poison          check each free, or also what is written to free frames; both: debug=owner,poison
  *   qemu-exit                   end with the emulator's exit device, so that its status tells the result
  */
 #ifndef KERNEL_OPTIONS_H
@@ -18,6 +19,7 @@ struct options {
     unsigned cpus;          /* 0: all */
     uint64_t directmap;     /* 0: all that the mode's direct map has room for */
     uint64_t movable;       /* 0: no such zone */
+    unsigned debug;         /* frame_debug_t */
     bool qemu_exit;
     const char *script;     /* NULL: interactive */
 };

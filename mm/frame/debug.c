@@ -29,12 +29,11 @@ static _Atomic bool caches_wanted = true;
 
 static _Atomic uintptr_t site_table[FRAME_SITES];
 
-static uint16_t site_number(const void *caller)
+static uint16_t site_number(uintptr_t address)
 {
-    uintptr_t address = (uintptr_t)caller;
     uint32_t at = (uint32_t)(address * UINT64_C(0x9e3779b97f4a7c15) >> 40);
 
-    for (unsigned i = 0; i < SITE_PROBES; i++, at++) {
+    for (unsigned i = 0; i < SITE_PROBES && address != 0; i++, at++) {
         _Atomic uintptr_t *entry = &site_table[at % FRAME_SITES];
         uintptr_t found = load_relaxed(entry);
 
@@ -61,11 +60,10 @@ struct place {
 
 static struct place place_of(uintptr_t address)
 {
-    struct place place = {.name = port_symbol(address, &place.offset), .plus = "+"};
+    uint64_t offset;
+    const char *name = port_symbol(address, &offset);
 
-    if (place.name == NULL)
-        place = (struct place){"", "", address};
-    return place;
+    return name != NULL ? (struct place){name, "+", offset} : (struct place){"", "", address};
 }
 
 static struct place place_of_site(uint16_t site)
@@ -118,34 +116,33 @@ void frame_last_use(const struct frame_info *info, frame_type_t *type, uint16_t 
 }
 
 /* The site and the type that the report names: of the allocation, also if it is over. */
-static void report(const struct misuse *misuse, uint64_t first, uint64_t count, const void *caller)
+static void report(const struct misuse *misuse, uint64_t first, uint64_t count, uintptr_t caller)
 {
     unsigned long long run = first, frames = count, frame = misuse->frame, owner = misuse->info.owner;
-    struct place now = place_of((uintptr_t)caller), then = place_of_site(misuse->info.site), allocated = then;
+    struct place now = place_of(caller), then = place_of_site(misuse->info.site), allocated = then;
     frame_type_t type = (frame_type_t)misuse->info.type;
 
     if ((misuse->info.flags & FRAME_RECORDED) == 0) {
-        port_report("free of %llu frames from %#llx at %s%s%#llx: frame %#llx %s; no allocation of it is on record",
-                    frames, run, PLACE(now), frame, misuse->what);
+        port_report("frame_free(%#llx, %llu) at %s%s%#llx: frame %#llx %s", run, frames, PLACE(now), frame, misuse->what);
     } else if (type == FRAME_TYPE_FREE) {
         allocated = place_of_site((uint16_t)misuse->info.refs);
-        port_report("free of %llu frames from %#llx at %s%s%#llx: frame %#llx %s; freed before at %s%s%#llx, allocated "
-                    "at %s%s%#llx, type %s, owner %#llx",
-                    frames, run, PLACE(now), frame, misuse->what, PLACE(then), PLACE(allocated),
+        port_report("frame_free(%#llx, %llu) at %s%s%#llx: frame %#llx %s; freed before at %s%s%#llx, allocated at "
+                    "%s%s%#llx, type %s, owner %#llx",
+                    run, frames, PLACE(now), frame, misuse->what, PLACE(then), PLACE(allocated),
                     frame_type_name((frame_type_t)(misuse->info.refs >> 16)), owner);
     } else {
-        port_report("free of %llu frames from %#llx at %s%s%#llx: frame %#llx %s; allocated at %s%s%#llx, type %s, "
-                    "owner %#llx, references %u",
-                    frames, run, PLACE(now), frame, misuse->what, PLACE(allocated), frame_type_name(type), owner,
+        port_report("frame_free(%#llx, %llu) at %s%s%#llx: frame %#llx %s; allocated at %s%s%#llx, type %s, owner %#llx, "
+                    "references %u",
+                    run, frames, PLACE(now), frame, misuse->what, PLACE(allocated), frame_type_name(type), owner,
                     misuse->info.refs);
     }
 }
 
-void debug_report_frame(uint64_t frame, const char *call, const char *why, const void *caller)
+void debug_report_frame(uint64_t frame, const char *call, const char *why, uintptr_t caller)
 {
-    struct place place = place_of((uintptr_t)caller);
+    struct place place = place_of(caller);
 
-    port_report("%s of frame %#llx at %s%s%#llx: %s", call, (unsigned long long)frame, PLACE(place), why);
+    port_report("%s(%#llx) at %s%s%#llx: %s", call, (unsigned long long)frame, PLACE(place), why);
 }
 
 /* ---- Frees --------------------------------------------------------------------------------------------- */
@@ -161,7 +158,7 @@ static status_t judge_state(const struct zone *zone, uint64_t first, uint64_t co
         return OK;
     while (frame < first + count - 1 && zone_query(zone, frame) != wrong)
         frame++;
-    misuse_found(misuse, wrong == FRAME_FREE ? "is free" : "is held back", frame);
+    misuse_found(misuse, wrong == FRAME_FREE ? "is free" : "is held back, and nobody's to free", frame);
     return status;
 }
 
@@ -234,7 +231,7 @@ static void fill(uint64_t frame)
     store_relaxed(&info->flags, FRAME_RECORDED | FRAME_POISONED);
 }
 
-status_t debug_freeing(uint64_t first, uint64_t count, const void *caller)
+status_t debug_freeing(uint64_t first, uint64_t count, uintptr_t caller)
 {
     uint16_t site = site_number(caller);
     struct misuse misuse;
@@ -303,9 +300,9 @@ static void verify(uint64_t first, uint64_t count)
     }
 }
 
-void debug_allocated(const struct frame_request *request, uint64_t first, const void *caller)
+void debug_allocated(const struct frame_request *request, uint64_t first, uintptr_t caller)
 {
-    uint16_t site = site_number(caller);
+    uint16_t site = site_number(request->site != 0 ? request->site : caller);
 
     verify(first, request->count);
     for (uint64_t i = 0; i < request->count; i++) {

@@ -101,7 +101,7 @@ struct frame_info *frame_info_next(pfn_t *frame)
 /* ---- Reference counts ---------------------------------------------------------------------------------- */
 
 /* The descriptor whose count is to change; NULL, and reported: there is none. */
-static struct frame_info *counted(pfn_t frame, const char *call, const void *caller)
+static struct frame_info *counted(pfn_t frame, const char *call, uintptr_t caller)
 {
     struct frame_info *info = frame_info(frame);
 
@@ -116,7 +116,8 @@ static struct frame_info *counted(pfn_t frame, const char *call, const void *cal
 
 status_t frame_ref(pfn_t frame)
 {
-    struct frame_info *info = counted(frame, "frame_ref", __builtin_return_address(0));
+    uintptr_t caller = (uintptr_t)__builtin_return_address(0);
+    struct frame_info *info = counted(frame, "frame_ref", caller);
     uint32_t refs;
 
     if (info == NULL)
@@ -124,7 +125,7 @@ status_t frame_ref(pfn_t frame)
     refs = load_relaxed(&info->refs);
     do { /* bound: another CPU has counted each time */
         if (refs == UINT32_MAX) {
-            debug_report_frame(frame.v, "frame_ref", "its count is at its end", __builtin_return_address(0));
+            debug_report_frame(frame.v, "frame_ref", "its count is at its end", caller);
             return ERR_FULL;
         }
     } while (!compare_exchange(&info->refs, &refs, refs + 1));
@@ -144,8 +145,9 @@ static void forget(struct frame_info *info)
 
 status_t frame_unref(pfn_t frame)
 {
-    const void *caller = __builtin_return_address(0);
+    uintptr_t caller = (uintptr_t)__builtin_return_address(0);
     struct frame_info *info = counted(frame, "frame_unref", caller);
+    status_t status;
     uint32_t refs;
 
     if (info == NULL)
@@ -160,7 +162,10 @@ status_t frame_unref(pfn_t frame)
     if (refs > 1)
         return OK;
     forget(info);
-    return debugging() ? frame_free_slowly(frame.v, 1, caller) : frame_free(frame, 1);
+    if (!debugging())
+        return frame_free(frame, 1);
+    status = debug_freeing(frame.v, 1, caller);
+    return status == OK ? free_judged(frame.v, 1) : status;
 }
 
 /* ---- Names --------------------------------------------------------------------------------------------- */

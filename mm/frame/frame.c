@@ -146,7 +146,7 @@ status_t frame_alloc(const struct frame_request *request, pfn_t *first)
         return ERR_NO_MEMORY;
     *first = pfn(found);
     if (debugging())
-        debug_allocated(request, found, request->site != 0 ? (const void *)request->site : __builtin_return_address(0));
+        debug_allocated(request, found, (uintptr_t)__builtin_return_address(0));
     if ((request->flags & FRAME_ZEROED) != 0) {
         for (uint64_t i = 0; i < want.count; i++)
             port_frame_zero(pfn(found + i));
@@ -155,10 +155,13 @@ status_t frame_alloc(const struct frame_request *request, pfn_t *first)
 }
 
 /* A call of its own, so that the usual case stays small. */
-static __attribute__((noinline)) status_t alloc_one_slowly(uint32_t flags, pfn_t *frame, const void *caller)
+static __attribute__((noinline)) status_t alloc_one_slowly(uint32_t flags, pfn_t *frame)
 {
-    const struct frame_request request = {
-        .count = 1, .node = FRAME_NODE_ANY, .zone = ZONE_NORMAL, .flags = flags, .site = (uintptr_t)caller};
+    const struct frame_request request = {.count = 1,
+                                          .node = FRAME_NODE_ANY,
+                                          .zone = ZONE_NORMAL,
+                                          .flags = flags,
+                                          .site = debugging() ? port_caller() : 0};
 
     return frame_alloc(&request, frame);
 }
@@ -168,20 +171,14 @@ status_t frame_alloc_one(uint32_t flags, pfn_t *frame)
     if ((flags & ~(uint32_t)FRAME_MOVABLE) == 0 &&
         cache_pop(frame_cpu_table[port_cpu()], flags / FRAME_MOVABLE, &frame->v))
         return OK;
-    return alloc_one_slowly(flags, frame, __builtin_return_address(0));
+    return alloc_one_slowly(flags, frame);
 }
 
-__attribute__((noinline)) status_t frame_free_slowly(uint64_t first, uint64_t count, const void *caller)
+status_t free_judged(uint64_t first, uint64_t count)
 {
     const struct frame_range *ram = range_find(frame_system.ram, frame_system.ram_count, first);
     struct frame_cpu *cpu = frame_cpu_table[port_cpu()];
 
-    if (debugging()) {
-        status_t status = debug_freeing(first, count, caller);
-
-        if (status != OK)
-            return status;
-    }
     if (ram == NULL || count == 0 || count > ram->end - first)
         return ERR_INVALID;
     if (count == 1 && cache_free(cpu, first))
@@ -191,11 +188,18 @@ __attribute__((noinline)) status_t frame_free_slowly(uint64_t first, uint64_t co
     return zone_free(&frame_system.zone[ram->zone], first, count);
 }
 
+static __attribute__((noinline)) status_t free_slowly(uint64_t first, uint64_t count)
+{
+    status_t status = debugging() ? debug_freeing(first, count, port_caller()) : OK;
+
+    return status == OK ? free_judged(first, count) : status;
+}
+
 status_t frame_free(pfn_t first, uint64_t count)
 {
     if (count == 1 && cache_push(frame_cpu_table[port_cpu()], first.v))
         return OK;
-    return frame_free_slowly(first.v, count, __builtin_return_address(0));
+    return free_slowly(first.v, count);
 }
 
 void frame_drain(void)

@@ -57,6 +57,11 @@ static inline void port_frame_unmap(void *page)
     (void)page;
 }
 
+static inline uintptr_t port_caller(void)
+{
+    return 0;
+}
+
 static inline void port_pte_sync(void) {}
 
 #endif

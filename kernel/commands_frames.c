@@ -10,7 +10,7 @@
 #include <kernel/cpus.h>
 #include <kernel/early.h>
 #include <kernel/text.h>
-#include <mm/frame.h>
+#include <mm/frame_info.h>
 #include <mm/port.h>
 #include <string.h>
 
@@ -107,13 +107,13 @@ bool command_stat(int argc, char **argv)
     uint64_t managed = frame_managed(), free = frame_free_count();
     kprintf(json ? "{\"managed\":%llu,\"free\":%llu,\"used\":%llu,\"allocs\":%llu,\"frees\":%llu,"
                    "\"failures\":%llu,"
-                   "\"metadata_bytes\":%llu,\"table_bytes\":%llu,\"uptime_ms\":%llu}\n"
+                   "\"metadata_bytes\":%llu,\"descriptor_bytes\":%llu,\"table_bytes\":%llu,\"uptime_ms\":%llu}\n"
                  : "  frames    %llu managed = %llu free + %llu used\n"
                    "  calls     %llu allocations, %llu frees, %llu failures\n"
-                   "  metadata  %llu bytes of allocator, %llu bytes of page tables\n"
+                   "  metadata  %llu bytes of allocator, %llu of descriptors, %llu of page tables\n"
                    "  uptime    %llu ms\n",
             (ull)managed, (ull)free, (ull)(managed - free), (ull)allocs, (ull)frees, (ull)failures,
-            (ull)frame_metadata_bytes(), (ull)vm_table_bytes(), (ull)(hal_time_ns() / 1000000));
+            (ull)frame_metadata_bytes(), (ull)frame_descriptor_bytes(), (ull)vm_table_bytes(), (ull)(hal_time_ns() / 1000000));
     return true;
 }
 

@@ -26,7 +26,7 @@ def shows(nodes, cpus, mem):
             return f"{len(found['cpus'])} CPUs, or one of them is off; expected {cpus}"
         if found["usable_bytes"] > mem or found["managed"] * 4096 > found["usable_bytes"]:
             return "more memory is managed than there is"
-        costs = found["metadata_bytes"] + found["table_bytes"]
+        costs = found["metadata_bytes"] + found["descriptor_bytes"] + found["table_bytes"]
         return f"metadata takes {costs} of {mem} bytes" if costs * 100 > mem else None
     return check
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include <sys/mman.h>
 
+#include <mm/frame_info.h>
 #include <mm/port.h>
 
 #include "layout.h"
@@ -55,6 +56,22 @@ status_t layout_start(const struct zone_limits *limits)
     if (metadata == MAP_FAILED)
         port_panic("no memory for %llu bytes of metadata", (unsigned long long)metadata_size);
     return frame_init(&layout_map, &layout_topo, limits, metadata, metadata_size);
+}
+
+uint64_t layout_descriptors_touched(void)
+{
+    uint64_t size = frame_descriptor_bytes(), touched = 0;
+    unsigned char resident[4096];
+
+    for (uint64_t at = metadata_size - size; at < metadata_size; at += sizeof(resident) * FRAME_SIZE) {
+        uint64_t pages = min_u64(sizeof(resident), (metadata_size - at) / FRAME_SIZE);
+
+        if (mincore((uint8_t *)metadata + at, pages * FRAME_SIZE, resident) != 0)
+            port_panic("mincore failed");
+        for (uint64_t i = 0; i < pages; i++)
+            touched += resident[i] & 1;
+    }
+    return touched;
 }
 
 void layout_end(void)

@@ -22,6 +22,9 @@ void layout_part(uint64_t start, uint64_t end, mem_type_t type);
 status_t layout_settle(void);
 status_t layout_start(const struct zone_limits *limits);
 
+/* Frames of descriptors that were ever touched, in memory or not. */
+uint64_t layout_descriptors_touched(void);
+
 /* Drops the metadata. */
 void layout_end(void);
 

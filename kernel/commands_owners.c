@@ -106,11 +106,14 @@ static void print_sites(bool json)
         int site = next_site(&frames);
         if (site < 0)
             return;
-        const char *type = frame_type_name((frame_type_t)tally.site_type[site]), *text = site_text(&where, (uint16_t)site);
+        const char *type = frame_type_name((frame_type_t)tally.site_type[site]),
+                   *text = site_text(&where, (uint16_t)site);
         if (json)
-            kprintf("%s{\"site\":\"%s\",\"frames\":%llu,\"type\":\"%s\"}", separator(i), text, (ull)frames, type);
+            kprintf("%s{\"site\":\"%s\",\"frames\":%llu,\"type\":\"%s\"}", separator(i), text, (ull)frames,
+                    type);
         else
-            kprintf("  %-40s %10llu %10s  %s\n", text, (ull)frames, size_text(&size, frames * FRAME_SIZE), type);
+            kprintf("  %-40s %10llu %10s  %s\n", text, (ull)frames, size_text(&size, frames * FRAME_SIZE),
+                    type);
     }
 }
 
@@ -120,7 +123,8 @@ static bool owners_of_all(bool json)
     count_frames();
     kprintf(json ? "{\"types\":[" : "");
     print_types(json);
-    kprintf(json ? "],\"shared\":%llu,\"recorded\":%s,\"sites\":[" : "  %llu frames have more than one holder\n",
+    kprintf(json ? "],\"shared\":%llu,\"recorded\":%s,\"sites\":["
+                 : "  %llu frames have more than one holder\n",
             (ull)tally.shared, sites ? "true" : "false");
     if (!json && sites)
         kprintf("  %-40s %10s %10s  %s\n", "allocated at", "frames", "size", "type");
@@ -187,7 +191,8 @@ static void print_frame_text(pfn_t frame, const struct description *found)
         kprintf("  allocated at %s\n", site_text(&where, found->site));
     if (found->freed)
         kprintf("  freed at %s\n", site_text(&where, found->freed_at));
-    kprintf("  type %s, owner %#llx, references %u\n", frame_type_name(found->type), (ull)found->owner, found->refs);
+    kprintf("  type %s, owner %#llx, references %u\n", frame_type_name(found->type), (ull)found->owner,
+            found->refs);
 }
 
 static bool owners_of_one(const char *text, bool json)

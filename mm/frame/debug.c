@@ -75,7 +75,7 @@ static struct place place_of_site(uint16_t site)
 struct misuse {
     const char *what;
     uint64_t frame; /* of the run, the one that shows it */
-    struct { /* a copy of its descriptor */
+    struct {        /* a copy of its descriptor */
         uint64_t owner;
         uint32_t refs;
         uint16_t site;
@@ -123,18 +123,21 @@ static void report(const struct misuse *misuse, uint64_t first, uint64_t count, 
     frame_type_t type = (frame_type_t)misuse->info.type;
 
     if ((misuse->info.flags & FRAME_RECORDED) == 0) {
-        port_report("frame_free(%#llx, %llu) at %s%s%#llx: frame %#llx %s", run, frames, PLACE(now), frame, misuse->what);
+        port_report("frame_free(%#llx, %llu) at %s%s%#llx: frame %#llx %s", run, frames, PLACE(now), frame,
+                    misuse->what);
     } else if (type == FRAME_TYPE_FREE) {
         allocated = place_of_site((uint16_t)misuse->info.refs);
-        port_report("frame_free(%#llx, %llu) at %s%s%#llx: frame %#llx %s; freed before at %s%s%#llx, allocated at "
-                    "%s%s%#llx, type %s, owner %#llx",
-                    run, frames, PLACE(now), frame, misuse->what, PLACE(then), PLACE(allocated),
-                    frame_type_name((frame_type_t)(misuse->info.refs >> 16)), owner);
+        port_report(
+            "frame_free(%#llx, %llu) at %s%s%#llx: frame %#llx %s; freed before at %s%s%#llx, allocated at "
+            "%s%s%#llx, type %s, owner %#llx",
+            run, frames, PLACE(now), frame, misuse->what, PLACE(then), PLACE(allocated),
+            frame_type_name((frame_type_t)(misuse->info.refs >> 16)), owner);
     } else {
-        port_report("frame_free(%#llx, %llu) at %s%s%#llx: frame %#llx %s; allocated at %s%s%#llx, type %s, owner %#llx, "
+        port_report("frame_free(%#llx, %llu) at %s%s%#llx: frame %#llx %s; allocated at %s%s%#llx, type %s, "
+                    "owner %#llx, "
                     "references %u",
-                    run, frames, PLACE(now), frame, misuse->what, PLACE(allocated), frame_type_name(type), owner,
-                    misuse->info.refs);
+                    run, frames, PLACE(now), frame, misuse->what, PLACE(allocated), frame_type_name(type),
+                    owner, misuse->info.refs);
     }
 }
 
@@ -280,7 +283,8 @@ static void report_written(uint64_t frame, unsigned offset, uint64_t value)
 
     frame_last_use(info, &type, &site);
     allocated = place_of_site(site);
-    port_report("frame %#llx was written after it was freed: offset %#x, in word %#llx; freed at %s%s%#llx, allocated at "
+    port_report("frame %#llx was written after it was freed: offset %#x, in word %#llx; freed at %s%s%#llx, "
+                "allocated at "
                 "%s%s%#llx, type %s, owner %#llx",
                 (unsigned long long)frame, offset, (unsigned long long)value, PLACE(freed), PLACE(allocated),
                 frame_type_name(type), (unsigned long long)load_relaxed(&info->owner));
@@ -307,7 +311,8 @@ void debug_allocated(const struct frame_request *request, uint64_t first, uintpt
     verify(first, request->count);
     for (uint64_t i = 0; i < request->count; i++) {
         struct frame_info *info = info_of(first + i);
-        unsigned flags = FRAME_RECORDED | (i == 0 ? FRAME_FIRST : 0u) | (i == request->count - 1 ? FRAME_LAST : 0u);
+        unsigned flags =
+            FRAME_RECORDED | (i == 0 ? FRAME_FIRST : 0u) | (i == request->count - 1 ? FRAME_LAST : 0u);
 
         store_relaxed(&info->owner, request->owner);
         store_relaxed(&info->refs, 0);
@@ -330,7 +335,8 @@ static void drop_records(void)
 {
     pfn_t frame = pfn(0);
 
-    for (struct frame_info *info; (info = frame_info_next(&frame)) != NULL; frame.v++) { /* bound: all frames */
+    for (struct frame_info *info; (info = frame_info_next(&frame)) != NULL;
+         frame.v++) { /* bound: all frames */
         if (load_relaxed(&info->type) == FRAME_TYPE_FREE) {
             store_relaxed(&info->owner, 0);
             store_relaxed(&info->refs, 0);
@@ -368,7 +374,8 @@ const char *debug_check(void)
 {
     pfn_t frame = pfn(0);
 
-    for (const struct frame_info *info; (info = frame_info_next(&frame)) != NULL; frame.v++) { /* bound: all frames */
+    for (const struct frame_info *info; (info = frame_info_next(&frame)) != NULL;
+         frame.v++) { /* bound: all frames */
         unsigned zone, flags = load_relaxed(&info->flags);
         bool free = load_relaxed(&info->type) == FRAME_TYPE_FREE;
 

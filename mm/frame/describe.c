@@ -12,8 +12,8 @@
 static struct {
     struct frame_info *info;
     uint64_t frames;
-    uint64_t *first;         /* for each range of RAM, the index of its first descriptor */
-    _Atomic uint64_t *used;  /* a bit per PAGE_INFOS */
+    uint64_t *first;        /* for each range of RAM, the index of its first descriptor */
+    _Atomic uint64_t *used; /* a bit per PAGE_INFOS */
     spinlock_t opening;
 } table;
 
@@ -85,7 +85,8 @@ struct frame_info *frame_info_next(pfn_t *frame)
     for (uint32_t i = 0; i < frame_system.ram_count; i++) {
         const struct frame_range *ram = &frame_system.ram[i];
 
-        for (uint64_t at = max_u64(frame->v, ram->start); at < ram->end;) { /* a page of descriptors each time */
+        for (uint64_t at = max_u64(frame->v, ram->start);
+             at < ram->end;) { /* a page of descriptors each time */
             uint64_t index = table.first[i] + at - ram->start;
 
             if (page_used(index / PAGE_INFOS)) {
@@ -173,18 +174,12 @@ status_t frame_unref(pfn_t frame)
 const char *frame_type_name(frame_type_t type)
 {
     static const char *const name[FRAME_TYPES] = {
-        [FRAME_TYPE_NONE] = "unnamed",
-        [FRAME_TYPE_FREE] = "free",
-        [FRAME_TYPE_RESERVED] = "reserved",
-        [FRAME_TYPE_KERNEL] = "kernel",
-        [FRAME_TYPE_STACK] = "stack",
-        [FRAME_TYPE_PAGE_TABLE] = "page table",
-        [FRAME_TYPE_SLAB] = "slab",
-        [FRAME_TYPE_HEAP] = "heap",
-        [FRAME_TYPE_DMA] = "DMA",
-        [FRAME_TYPE_ANONYMOUS] = "anonymous",
-        [FRAME_TYPE_PAGED] = "paged",
-        [FRAME_TYPE_TEST] = "test",
+        [FRAME_TYPE_NONE] = "unnamed",      [FRAME_TYPE_FREE] = "free",
+        [FRAME_TYPE_RESERVED] = "reserved", [FRAME_TYPE_KERNEL] = "kernel",
+        [FRAME_TYPE_STACK] = "stack",       [FRAME_TYPE_PAGE_TABLE] = "page table",
+        [FRAME_TYPE_SLAB] = "slab",         [FRAME_TYPE_HEAP] = "heap",
+        [FRAME_TYPE_DMA] = "DMA",           [FRAME_TYPE_ANONYMOUS] = "anonymous",
+        [FRAME_TYPE_PAGED] = "paged",       [FRAME_TYPE_TEST] = "test",
     };
 
     return (unsigned)type < FRAME_TYPES ? name[type] : "unknown";

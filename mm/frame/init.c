@@ -258,6 +258,15 @@ static void reset(const struct topo *topo)
         store_relaxed(&system->cpu_node[i], i < topo->cpu_count ? topo->cpu[i].node : 0);
 }
 
+static bool all_on_nodes(const struct memmap *map, const struct topo *topo)
+{
+    for (uint32_t i = 0; i < map->region_count; i++) {
+        if (is_ram(map->region[i].type) && map->region[i].node >= topo->node_count)
+            return false;
+    }
+    return true;
+}
+
 status_t frame_init(const struct memmap *map, const struct topo *topo, const struct zone_limits *limits,
                     void *metadata, uint64_t metadata_size)
 {
@@ -268,13 +277,9 @@ status_t frame_init(const struct memmap *map, const struct topo *topo, const str
     uint32_t pieces;
     void *describe_own;
 
-    if (!addressable(map) || metadata_size < descriptor_bytes(frames))
+    if (!addressable(map) || !all_on_nodes(map, topo) || metadata_size < descriptor_bytes(frames))
         return ERR_INVALID;
     own_size = align_down(metadata_size - descriptor_bytes(frames), FRAME_SIZE);
-    for (uint32_t i = 0; i < map->region_count; i++) {
-        if (is_ram(map->region[i].type) && map->region[i].node >= topo->node_count)
-            return ERR_INVALID;
-    }
     pieces = lay_out(&from, topo->node_count, &memory);
     carve(&memory, cpus_of(topo) * sizeof(struct frame_cpu), _Alignof(struct frame_cpu));
     carve(&memory, describe_own_bytes(frames, pieces), 8);

@@ -529,6 +529,12 @@ TEST(layout, descriptors_of_all_frames)
         CHECK_EQ(info->owner, frame.v);
     CHECK_EQ(visited, frames);
     CHECK_EQ(frame_descriptor_bytes(), frames * sizeof(struct frame_info));
+    /* Memory for descriptors alone, or nearly so, is not enough. */
+    for (uint64_t size = 0; size < 3; size++) {
+        uint64_t bytes = frame_descriptor_bytes() + (size - 1) * FRAME_SIZE;
+
+        CHECK_EQ(frame_init(&layout_map, &layout_topo, &pc_limits, NULL, bytes), ERR_INVALID);
+    }
     CHECK_EQ(frame_query(pfn(MIB(40) / FRAME_SIZE), &zone), FRAME_UNMANAGED);
     layout_end();
 }

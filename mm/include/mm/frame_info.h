@@ -17,17 +17,17 @@
 
 /* What a frame holds. */
 typedef enum frame_type {
-    FRAME_TYPE_NONE,       /* not said */
-    FRAME_TYPE_FREE,       /* given back while a debug mode was on; the allocator's own */
-    FRAME_TYPE_RESERVED,   /* kept for later: must not be freed */
-    FRAME_TYPE_KERNEL,     /* per-CPU data and the like */
+    FRAME_TYPE_NONE,     /* not said */
+    FRAME_TYPE_FREE,     /* given back while a debug mode was on; the allocator's own */
+    FRAME_TYPE_RESERVED, /* kept for later: must not be freed */
+    FRAME_TYPE_KERNEL,   /* per-CPU data and the like */
     FRAME_TYPE_STACK,
     FRAME_TYPE_PAGE_TABLE,
     FRAME_TYPE_SLAB,
     FRAME_TYPE_HEAP,
     FRAME_TYPE_DMA,
-    FRAME_TYPE_ANONYMOUS,  /* of a task; contents come from nowhere */
-    FRAME_TYPE_PAGED,      /* of a task; contents come from a pager */
+    FRAME_TYPE_ANONYMOUS, /* of a task; contents come from nowhere */
+    FRAME_TYPE_PAGED,     /* of a task; contents come from a pager */
     FRAME_TYPE_TEST,
     FRAME_TYPES,
 } frame_type_t;
@@ -39,9 +39,10 @@ const char *frame_type_name(frame_type_t type);
 struct frame_info {
     _Atomic uint64_t owner; /* whatever the user of the frame likes, a pointer for example */
     _Atomic uint32_t refs;  /* frame_ref; while the type is FREE: who had it last, see frame_last_use() */
-    _Atomic uint16_t site;  /* of the allocation; while the type is FREE: of the free. See frame_site_address() */
-    _Atomic uint8_t type;   /* frame_type_t */
-    _Atomic uint8_t flags;  /* frame_info_flags_t */
+    _Atomic uint16_t
+        site; /* of the allocation; while the type is FREE: of the free. See frame_site_address() */
+    _Atomic uint8_t type;  /* frame_type_t */
+    _Atomic uint8_t flags; /* frame_info_flags_t */
 };
 
 _Static_assert(sizeof(struct frame_info) == 16, "0.39 % of memory");

@@ -27,6 +27,7 @@
 #include <kernel/text.h>
 #include <mm/frame.h>
 #include <mm/frame_reserve.h>
+#include <mm/frame_info.h>
 #include <mm/port.h>
 #include <mm/spinlock.h>
 #include <string.h>
@@ -88,8 +89,11 @@ _Static_assert(FRAME_RESERVE_TABLES >= PT_MAX_LEVELS - 1, "a fault's tables are 
 static status_t live_alloc(void *context, paddr_t *table)
 {
     (void)context;
-    struct frame_request request = {
-        .count = 1, .node = FRAME_NODE_ANY, .zone = ZONE_NORMAL, .reserve = FRAME_RESERVE_PAGE_TABLE};
+    const struct frame_request request = {.count = 1,
+                                          .node = FRAME_NODE_ANY,
+                                          .zone = ZONE_NORMAL,
+                                          .reserve = FRAME_RESERVE_PAGE_TABLE,
+                                          .type = FRAME_TYPE_PAGE_TABLE};
     pfn_t frame;
     status_t status = frame_alloc(&request, &frame);
     if (status == OK)
@@ -365,7 +369,7 @@ void vm_init(void)
     start_bootstrap_root(levels, max_leaf);
     pool.next -= metadata;
     void *metadata_at = port_phys_to_virt(paddr(pool.next));
-    memset(metadata_at, 0, metadata);
+    memset(metadata_at, 0, metadata - frame_descriptor_size(&machine.map, &machine.limits));
     start_final_root(levels, max_leaf);
 
     claim_early(pool.next, pool.end);
@@ -375,6 +379,8 @@ void vm_init(void)
     if (options.threshold != 0 && frame_set_threshold(options.threshold) != OK)
         kprintf("warning: threshold=%llu is left out: from 2 to %llu frames\n", (unsigned long long)options.threshold,
                 (unsigned long long)CHUNK_FRAMES);
+    if (options.debug != 0 && frame_debug_set(options.debug) != OK)
+        port_panic("debug=%#x", options.debug);
 }
 
 /* ---- Afterwards --------------------------------------------------------------------------------------- */
@@ -390,7 +396,8 @@ static status_t map_locked(vaddr_t va, paddr_t pa, uint64_t size, unsigned prot,
 status_t stack_create(unsigned slot, uint16_t node, uint64_t *top)
 {
     struct frame_request request = {
-        .count = HAL_STACK_SIZE / FRAME_SIZE, .node = node, .zone = ZONE_NORMAL, .flags = FRAME_ZEROED};
+        .count = HAL_STACK_SIZE / FRAME_SIZE, .node = node, .zone = ZONE_NORMAL, .flags = FRAME_ZEROED,
+        .type = FRAME_TYPE_STACK, .owner = slot};
     pfn_t frames;
     status_t status = frame_alloc(&request, &frames);
     if (status != OK)

@@ -21,6 +21,7 @@ const struct command monitor_commands[] = {
     {"alloc", "COUNT [align=N] [below=ADDRESS] [node=N] [zone=NAME] [at=ADDRESS] [zeroed]",
      "allocate COUNT frames of 4 KiB, aligned to N frames", command_alloc},
     {"free", "ADDRESS COUNT", "give frames back", command_free},
+    {"owners", "[ADDRESS] [--json]", "what frames are used for, where they were allocated; or one frame", command_owners},
     {"selftest", "[SUITE]", "run the self-tests (KTAP)", command_selftest},
     {"bench", "[empty|full|checkerboard|sparse|halves|chunks|random]…",
      "instructions per operation and at worst, in these states of memory", command_bench},

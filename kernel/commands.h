@@ -31,6 +31,7 @@ bool command_alloc(int argc, char **argv);
 bool command_free(int argc, char **argv);
 bool command_fault(int argc, char **argv);
 bool command_bench(int argc, char **argv);
+bool command_owners(int argc, char **argv);
 bool command_selftest(int argc, char **argv);
 
 /* Commands that take nothing but --json: true and *json set, or a complaint and false. */

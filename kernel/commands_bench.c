@@ -18,7 +18,8 @@
 #include <arch/hal.h>
 #include <kernel/console.h>
 #include <kernel/cpus.h>
-#include <mm/frame.h>
+#include <kernel/options.h>
+#include <mm/frame_info.h>
 #include <mm/port.h>
 #include <stdatomic.h>
 #include <string.h>
@@ -280,8 +281,25 @@ static bool bulk_prepare_full(void)
     return bulk_prepare() && (bulk_alloc(&all) || (bulk_finish() && false));
 }
 
+static bool debug_owner(void)
+{
+    return frame_debug_set(FRAME_DEBUG_OWNER) == OK;
+}
+
+static bool debug_poison(void)
+{
+    return frame_debug_set(FRAME_DEBUG_POISON) == OK;
+}
+
+static bool debug_back(void)
+{
+    return frame_debug_set(options.debug) == OK;
+}
+
 static const struct bench benches[] = {
     {"order0_pair", EMPTY, 1000, 1, NULL, one_pair, NULL},
+    {"order0_pair_owner", EMPTY, 1000, 1, debug_owner, one_pair, debug_back},
+    {"order0_pair_poison", EMPTY, 100, 1, debug_poison, one_pair, debug_back},
     {"order0_bulk_alloc", EMPTY, BULK, 1, bulk_prepare, bulk_alloc, bulk_finish},
     {"order0_bulk_free", EMPTY, BULK, 1, bulk_prepare_full, bulk_free, bulk_finish},
     {"order3_pair", EMPTY, 1000, 8, NULL, run_pair, NULL},

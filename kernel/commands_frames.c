@@ -12,6 +12,7 @@
 #include <kernel/text.h>
 #include <mm/frame.h>
 #include <mm/frame_reserve.h>
+#include <mm/frame_info.h>
 #include <mm/port.h>
 #include <string.h>
 
@@ -108,13 +109,14 @@ bool command_stat(int argc, char **argv)
     uint64_t managed = frame_managed(), free = frame_free_count(), reserved = frame_reserved();
     kprintf(json ? "{\"managed\":%llu,\"free\":%llu,\"used\":%llu,\"reserved\":%llu,\"allocs\":%llu,\"frees\":%llu,"
                    "\"failures\":%llu,"
-                   "\"metadata_bytes\":%llu,\"table_bytes\":%llu,\"uptime_ms\":%llu}\n"
+                   "\"metadata_bytes\":%llu,\"descriptor_bytes\":%llu,\"table_bytes\":%llu,\"uptime_ms\":%llu}\n"
                  : "  frames    %llu managed = %llu free + %llu used + %llu reserved\n"
                    "  calls     %llu allocations, %llu frees, %llu failures\n"
-                   "  metadata  %llu bytes of allocator, %llu bytes of page tables\n"
+                   "  metadata  %llu bytes of allocator, %llu of descriptors, %llu of page tables\n"
                    "  uptime    %llu ms\n",
             (ull)managed, (ull)free, (ull)(managed - free - reserved), (ull)reserved, (ull)allocs, (ull)frees, (ull)failures,
-            (ull)frame_metadata_bytes(), (ull)vm_table_bytes(), (ull)(hal_time_ns() / 1000000));
+            (ull)frame_metadata_bytes(), (ull)frame_descriptor_bytes(), (ull)vm_table_bytes(),
+            (ull)(hal_time_ns() / 1000000));
     return true;
 }
 

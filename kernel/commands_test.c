@@ -30,6 +30,16 @@ unsigned test_cpus(void)
     return cpus_online();
 }
 
+unsigned test_reports(void)
+{
+    return reports_made();
+}
+
+const char *test_last_report(void)
+{
+    return report_last();
+}
+
 void test_parallel(unsigned n, void (*body)(void *context, unsigned index), void *context)
 {
     cpus_run(n, body, context);

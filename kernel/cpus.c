@@ -14,6 +14,7 @@
 #include <kernel/temp_map.h>
 #include <mm/frame.h>
 #include <mm/frame_pressure.h>
+#include <mm/frame_info.h>
 #include <mm/port.h>
 #include <string.h>
 
@@ -222,7 +223,7 @@ static status_t give_stacks(struct percpu *cpu)
 static status_t prepare(const struct topo_cpu *described, struct percpu **prepared)
 {
     struct frame_request request = {
-        .count = 1, .node = described->node, .zone = ZONE_NORMAL, .flags = FRAME_ZEROED};
+        .count = 1, .node = described->node, .zone = ZONE_NORMAL, .flags = FRAME_ZEROED, .type = FRAME_TYPE_KERNEL};
     pfn_t frame;
     status_t status = frame_alloc(&request, &frame);
     if (status != OK)

@@ -10,7 +10,7 @@
 #include <kernel/early.h>
 #include <kernel/monitor.h>
 #include <kernel/options.h>
-#include <mm/frame.h>
+#include <mm/frame_info.h>
 #include <mm/port.h>
 
 static void print_banner(void)
@@ -32,13 +32,14 @@ static void identify_boot_cpu(void)
 static void report_memory(void)
 {
     uint64_t managed = frame_managed() * FRAME_SIZE;
-    uint64_t metadata = frame_metadata_bytes() + vm_table_bytes();
+    uint64_t metadata = frame_metadata_bytes() + frame_descriptor_bytes() + vm_table_bytes();
     uint64_t millipercent = metadata * 100000 / (managed + metadata);
-    kprintf("memory: %llu MiB managed on %u node%s; metadata %llu KiB (allocator %llu, page tables %llu), "
-            "%llu.%03llu %%\n",
+    kprintf("memory: %llu MiB managed on %u node%s; metadata %llu KiB (allocator %llu, descriptors %llu, page "
+            "tables %llu), %llu.%03llu %%\n",
             (unsigned long long)(managed / MIB(1)), machine.topo.node_count,
             machine.topo.node_count == 1 ? "" : "s", (unsigned long long)(metadata / KIB(1)),
             (unsigned long long)(frame_metadata_bytes() / KIB(1)),
+            (unsigned long long)(frame_descriptor_bytes() / KIB(1)),
             (unsigned long long)(vm_table_bytes() / KIB(1)), (unsigned long long)(millipercent / 1000),
             (unsigned long long)(millipercent % 1000));
 }

@@ -3,6 +3,7 @@
 #include <kernel/console.h>
 #include <kernel/options.h>
 #include <kernel/text.h>
+#include <mm/frame_info.h>
 #include <mm/pt.h>
 #include <stdlib.h>
 #include <string.h>
@@ -52,6 +53,32 @@ static bool set_size(const char *value, uint64_t *size)
     return true;
 }
 
+/* "owner", "poison", or both with a comma between. */
+static bool set_debug(const char *value)
+{
+    static const struct {
+        const char *name;
+        unsigned flag;
+    } modes[] = {{"owner", FRAME_DEBUG_OWNER}, {"poison", FRAME_DEBUG_POISON}};
+    unsigned flags = 0;
+    for (;;) { /* a word each time */
+        const char *comma = strchr(value, ',');
+        size_t length = comma != NULL ? (size_t)(comma - value) : strlen(value);
+        unsigned flag = 0;
+        for (unsigned i = 0; i < ARRAY_LEN(modes); i++)
+            if (strlen(modes[i].name) == length && strncmp(value, modes[i].name, length) == 0)
+                flag = modes[i].flag;
+        if (flag == 0)
+            return false;
+        flags |= flag;
+        if (comma == NULL)
+            break;
+        value = comma + 1;
+    }
+    options.debug = flags;
+    return true;
+}
+
 static bool set_option(char *word)
 {
     char *value = strchr(word, '=');
@@ -65,6 +92,7 @@ static bool set_option(char *word)
                  : strcmp(word, "directmap") == 0 ? set_size(value, &options.directmap)
                  : strcmp(word, "movable") == 0   ? set_size(value, &options.movable)
                  : strcmp(word, "threshold") == 0 ? set_size(value, &options.threshold)
+                 : strcmp(word, "debug") == 0     ? set_debug(value)
                                                   : false;
     value[-1] = '=';
     return known;
@@ -89,7 +117,7 @@ void options_parse(char *line)
         }
         if (!set_option(word))
             kprintf("warning: option \"%s\" is not known (paging=MODE, cpus=N, directmap=SIZE, movable=SIZE, "
-                    "threshold=N, qemu-exit)\n",
+                    "threshold=N, debug=owner|poison, qemu-exit)\n",
                     word);
     }
 }

@@ -9,9 +9,13 @@
 #include <kernel/panic.h>
 #include <kernel/symbols.h>
 #include <mm/port.h>
+#include <mm/spinlock.h>
+#include <stdio.h>
+#include <string.h>
 
 #define BACKTRACE_MAX 32    /* lines */
 #define BACKTRACE_WALK 4096 /* frames: more than a stack holds */
+#define REPORT_MAX 400      /* characters; the end of a longer report is lost */
 
 /* A return address names the instruction after the call, which may belong to the next function: its caller is
  * the byte before. */
@@ -161,14 +165,32 @@ const char *trap_kind_name(trap_kind_t kind)
     return names[kind];
 }
 
+static spinlock_t report_lock;
+static char report_text[REPORT_MAX];
+static unsigned report_count;
+
+unsigned reports_made(void)
+{
+    return report_count;
+}
+
+const char *report_last(void)
+{
+    return report_text;
+}
+
 void port_report(const char *format, ...)
 {
+    char text[REPORT_MAX];
     va_list args;
-    kprintf("warning: ");
     va_start(args, format);
-    kvprintf(format, args);
+    vsnprintf(text, sizeof(text), format, args);
     va_end(args);
-    kprintf("\n  backtrace:\n");
+    uint64_t irq = spin_lock(&report_lock);
+    memcpy(report_text, text, sizeof(text));
+    report_count++;
+    spin_unlock(&report_lock, irq);
+    kprintf("warning: %s\n  backtrace:\n", text);
     print_chain((vaddr_t)__builtin_frame_address(0));
 }
 

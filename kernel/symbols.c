@@ -8,6 +8,7 @@
  */
 #include <arch/layout.h>
 #include <kernel/symbols.h>
+#include <mm/port.h>
 #include <string.h>
 
 extern const char symbol_table[];
@@ -30,4 +31,9 @@ const char *symbol_find(vaddr_t address, uint64_t *offset)
         at += (uint32_t)(sizeof(start) + strlen(name) + 1);
     }
     return found;
+}
+
+const char *port_symbol(uintptr_t address, uint64_t *offset)
+{
+    return symbol_find(address, offset);
 }

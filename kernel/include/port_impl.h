@@ -55,6 +55,24 @@ static inline void port_frame_zero(pfn_t frame)
     temp_unmap(page);
 }
 
+static inline void *port_frame_map(pfn_t frame)
+{
+    return temp_map(frame);
+}
+
+static inline void port_frame_unmap(void *page)
+{
+    temp_unmap(page);
+}
+
+/* The kernel is compiled with frame pointers and without sibling calls; a function that calls another has a frame. */
+static inline __attribute__((always_inline)) uintptr_t port_caller(void)
+{
+    uintptr_t own = (uintptr_t)__builtin_frame_address(0);
+    uintptr_t caller = *(const uintptr_t *)(own + HAL_FRAME_CALLER);
+    return *(const uintptr_t *)(caller + HAL_FRAME_RETURN);
+}
+
 static inline void port_pte_sync(void)
 {
     hal_pte_sync();

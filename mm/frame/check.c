@@ -5,6 +5,7 @@
  */
 #include "cache.h"
 #include "reserve.h"
+#include "debug.h"
 
 /* ---- Statistics ---------------------------------------------------------------------------------------- */
 
@@ -256,6 +257,8 @@ const char *frame_check(void)
     for (uint32_t i = 0; i < frame_system.cpu_count && broken == NULL; i++)
         broken = cache_check(&frame_system.cpu[i]);
     broken = broken != NULL ? broken : reserve_check();
+    if (broken == NULL)
+        broken = debug_check();
     if (broken != NULL)
         return broken;
     irq = spin_lock(&frame_system.managed_lock);

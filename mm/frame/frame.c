@@ -7,6 +7,7 @@
 #include "cache.h"
 #include "pressure.h"
 #include "reserve.h"
+#include "debug.h"
 
 #define REQUEST_MAX (UINT64_C(1) << (FRAME_ORDERS - 1))
 #define FRAMES_END  (UINT64_C(1) << (64 - FRAME_SHIFT)) /* beyond any frame number */
@@ -42,6 +43,8 @@ static bool request_valid(const struct frame_request *request)
     if (request->node != FRAME_NODE_ANY && request->node >= frame_system.topo->node_count)
         return false;
     if (request->reserve != FRAME_RESERVE_NONE && !reserve_valid(request))
+        return false;
+    if (request->type >= FRAME_TYPES || request->type == FRAME_TYPE_FREE)
         return false;
     return (request->flags & FRAME_AT) == 0 || (at < FRAMES_END - request->count && is_aligned(at, align) &&
                                                 align_down(at + request->count - 1, boundary) <= at);
@@ -245,6 +248,8 @@ status_t frame_alloc(const struct frame_request *request, pfn_t *first)
     if (from != NULL && pressure_taken(from) && may_reclaim(request))
         pressure_relieve(from);
     *first = pfn(found);
+    if (debugging())
+        debug_allocated(request, found, (uintptr_t)__builtin_return_address(0));
     if ((request->flags & FRAME_ZEROED) != 0) {
         for (uint64_t i = 0; i < want.count; i++)
             port_frame_zero(pfn(found + i));
@@ -255,8 +260,11 @@ status_t frame_alloc(const struct frame_request *request, pfn_t *first)
 /* Calls of their own, so that the usual case stays small. */
 static __attribute__((noinline)) status_t alloc_one_slowly(uint32_t flags, pfn_t *frame)
 {
-    const struct frame_request request = {
-        .count = 1, .node = FRAME_NODE_ANY, .zone = ZONE_NORMAL, .flags = flags};
+    const struct frame_request request = {.count = 1,
+                                          .node = FRAME_NODE_ANY,
+                                          .zone = ZONE_NORMAL,
+                                          .flags = flags,
+                                          .site = debugging() ? port_caller() : 0};
 
     struct frame_cpu *cpu = frame_cpu_table[port_cache()];
 
@@ -285,7 +293,7 @@ status_t frame_alloc_one(uint32_t flags, pfn_t *frame)
     return alloc_one_slowly(flags, frame);
 }
 
-static __attribute__((noinline)) status_t free_slowly(uint64_t first, uint64_t count)
+status_t free_judged(uint64_t first, uint64_t count)
 {
     struct frame_cpu *cpu = frame_cpu_table[port_cache()];
     const struct frame_range *ram;
@@ -306,6 +314,13 @@ static __attribute__((noinline)) status_t free_slowly(uint64_t first, uint64_t c
         status = zone_free(zone, first, count);
     pressure_given(zone);
     return status;
+}
+
+static __attribute__((noinline)) status_t free_slowly(uint64_t first, uint64_t count)
+{
+    status_t status = debugging() ? debug_freeing(first, count, port_caller()) : OK;
+
+    return status == OK ? free_judged(first, count) : status;
 }
 
 status_t frame_free(pfn_t first, uint64_t count)
@@ -334,7 +349,7 @@ status_t frame_set_threshold(uint64_t frames)
 
 void frame_set_caching(bool on)
 {
-    cache_switch(on);
+    cache_switch(debug_lets_cache(on));
 }
 
 void frame_cpu_offline(unsigned cpu)

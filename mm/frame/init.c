@@ -10,6 +10,7 @@
 #include "cache.h"
 #include "pressure.h"
 #include "reserve.h"
+#include "describe.h"
 
 /* Ranges of managed frames that frame_release may add, beside those that the map has. */
 #define SPARE_RANGES 128
@@ -185,19 +186,44 @@ static uint32_t cpus_of(const struct topo *topo)
     return topo->cpu_count > 0 ? topo->cpu_count : 1;
 }
 
+/* Of all zones, held back or not: each has a descriptor. */
+static uint64_t ram_frames(const struct source *from)
+{
+    uint64_t frames = 0;
+    struct frame_range piece;
+
+    for (uint32_t i = 0; i < from->map->region_count; i++) {
+        for (unsigned kind = 0; kind < ZONE_KINDS; kind++)
+            frames += piece_of(from, i, (zone_kind_t)kind, &piece) ? piece.end - piece.start : 0;
+    }
+    return frames;
+}
+
+static uint64_t descriptor_bytes(uint64_t frames)
+{
+    return align_up(frames * sizeof(struct frame_info), FRAME_SIZE);
+}
+
+uint64_t frame_descriptor_size(const struct memmap *map, const struct zone_limits *limits)
+{
+    return descriptor_bytes(ram_frames(&(struct source){map, limits}));
+}
+
 uint64_t frame_metadata_size(const struct memmap *map, const struct topo *topo,
                              const struct zone_limits *limits)
 {
+    struct source from = {map, limits};
     struct carve memory = {0};
     uint32_t pieces;
 
     if (!addressable(map))
         return UINT64_MAX;
-    pieces = lay_out(&(struct source){map, limits}, topo->node_count, &memory);
+    pieces = lay_out(&from, topo->node_count, &memory);
     carve(&memory, cpus_of(topo) * sizeof(struct frame_cpu), _Alignof(struct frame_cpu));
     carve(&memory, reserve_entries(topo) * sizeof(uint64_t), 8);
+    carve(&memory, describe_own_bytes(ram_frames(&from), pieces), 8);
     carve(&memory, (2 * (uint64_t)pieces + SPARE_RANGES) * sizeof(struct frame_range), 8);
-    return align_up(memory.used, FRAME_SIZE);
+    return align_up(memory.used, FRAME_SIZE) + frame_descriptor_size(map, limits);
 }
 
 /* Fills the tables of RAM and of managed ranges. */
@@ -237,6 +263,15 @@ static void reset(const struct topo *topo)
         store_relaxed(&system->cpu_node[i], i < topo->cpu_count ? topo->cpu[i].node : 0);
 }
 
+static bool all_on_nodes(const struct memmap *map, const struct topo *topo)
+{
+    for (uint32_t i = 0; i < map->region_count; i++) {
+        if (is_ram(map->region[i].type) && map->region[i].node >= topo->node_count)
+            return false;
+    }
+    return true;
+}
+
 status_t frame_init(const struct memmap *map, const struct topo *topo, const struct zone_limits *limits,
                     void *metadata, uint64_t metadata_size)
 {
@@ -244,19 +279,19 @@ status_t frame_init(const struct memmap *map, const struct topo *topo, const str
     struct source from = {map, limits};
     struct carve memory = {0};
     _Atomic uint64_t *reserves;
+    uint64_t frames = ram_frames(&from), own_size;
     uint32_t pieces;
+    void *describe_own;
 
-    if (!addressable(map))
+    if (!addressable(map) || !all_on_nodes(map, topo) || metadata_size < descriptor_bytes(frames))
         return ERR_INVALID;
-    for (uint32_t i = 0; i < map->region_count; i++) {
-        if (is_ram(map->region[i].type) && map->region[i].node >= topo->node_count)
-            return ERR_INVALID;
-    }
+    own_size = align_down(metadata_size - descriptor_bytes(frames), FRAME_SIZE);
     pieces = lay_out(&from, topo->node_count, &memory);
     carve(&memory, cpus_of(topo) * sizeof(struct frame_cpu), _Alignof(struct frame_cpu));
     carve(&memory, reserve_entries(topo) * sizeof(uint64_t), 8);
+    carve(&memory, describe_own_bytes(frames, pieces), 8);
     carve(&memory, 2 * (uint64_t)pieces * sizeof(struct frame_range), 8);
-    if (memory.used > metadata_size)
+    if (memory.used > own_size)
         return ERR_INVALID;
 
     reset(topo);
@@ -265,11 +300,13 @@ status_t frame_init(const struct memmap *map, const struct topo *topo, const str
     system->cpu = carve(&memory, cpus_of(topo) * sizeof(struct frame_cpu), _Alignof(struct frame_cpu));
     system->cpu_count = cpus_of(topo);
     reserves = carve(&memory, reserve_entries(topo) * sizeof(uint64_t), 8);
+    describe_own = carve(&memory, describe_own_bytes(frames, pieces), 8);
     system->ram = carve(&memory, pieces * sizeof(struct frame_range), 8);
     system->managed = carve(&memory, 0, 8);
-    system->managed_max = (uint32_t)((metadata_size - memory.used) / sizeof(struct frame_range));
-    system->metadata_bytes = metadata_size;
+    system->managed_max = (uint32_t)((own_size - memory.used) / sizeof(struct frame_range));
+    system->metadata_bytes = own_size;
     fill_ranges(&from);
+    describe_start(describe_own, (struct frame_info *)((uint8_t *)metadata + own_size), frames);
     for (uint32_t i = 0; i < system->managed_count; i++) {
         const struct frame_range *range = &system->managed[i];
 

@@ -179,16 +179,27 @@ static bool chunk_managed(const struct zone *zone, uint64_t slot, unsigned at, u
     return state == CHUNK_BITS || state == CHUNK_BUDDY;
 }
 
+static status_t may_free(const struct zone *zone, const struct pieces *run, uint64_t first, uint64_t count)
+{
+    if (!all_pieces(zone, run, chunk_managed) && !managed_contains(first, count))
+        return ERR_INVALID;
+    return all_pieces(zone, run, bitmap_none_free) ? OK : ERR_BUSY;
+}
+
+status_t zone_may_free(const struct zone *zone, uint64_t first, uint64_t count)
+{
+    struct pieces run = pieces_of(zone, first, count);
+
+    return may_free(zone, &run, first, count);
+}
+
 status_t zone_free(struct zone *zone, uint64_t first, uint64_t count)
 {
     struct pieces run = pieces_of(zone, first, count);
-    status_t status;
+    status_t status = may_free(zone, &run, first, count);
 
-    if (!all_pieces(zone, &run, chunk_managed) && !managed_contains(first, count))
-        return ERR_INVALID;
-    if (!all_pieces(zone, &run, bitmap_none_free))
-        return ERR_BUSY;
-    status = put(zone, &run);
+    if (status == OK)
+        status = put(zone, &run);
     if (status == OK) {
         fetch_add(&zone->free, count);
         fetch_add(&zone->frees, 1);

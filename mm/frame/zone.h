@@ -242,6 +242,9 @@ bool zone_alloc(struct zone *zone, const struct want *want, uint64_t *first);
 /* Takes exactly these frames of the zone if all are free. */
 bool zone_alloc_at(struct zone *zone, uint64_t first, uint64_t count, bool mobile);
 
+/* What zone_free would say. */
+MUST_CHECK status_t zone_may_free(const struct zone *zone, uint64_t first, uint64_t count);
+
 /* Gives back frames of the zone's RAM. ERR_INVALID, ERR_BUSY as frame_free. */
 MUST_CHECK status_t zone_free(struct zone *zone, uint64_t first, uint64_t count);
 

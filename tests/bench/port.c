@@ -39,6 +39,13 @@ void port_panic(const char *format, ...)
     abort();
 }
 
+const char *port_symbol(uintptr_t address, uint64_t *offset)
+{
+    (void)address;
+    (void)offset;
+    return NULL;
+}
+
 /* The workloads make no mistakes, so any that is reported is the allocator's. */
 void port_report(const char *format, ...)
 {

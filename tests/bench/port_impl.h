@@ -51,6 +51,22 @@ static inline void port_frame_zero(pfn_t frame)
     port_panic("frame %#llx: there is no memory behind frames here", (unsigned long long)frame.v);
 }
 
+static inline void *port_frame_map(pfn_t frame)
+{
+    (void)frame;
+    return NULL;
+}
+
+static inline void port_frame_unmap(void *page)
+{
+    (void)page;
+}
+
+static inline uintptr_t port_caller(void)
+{
+    return 0;
+}
+
 static inline void port_pte_sync(void) {}
 
 #endif

@@ -306,6 +306,13 @@ void explore_point(void)
     point(true, __builtin_return_address(0));
 }
 
+const char *port_symbol(uintptr_t address, uint64_t *offset)
+{
+    (void)address;
+    (void)offset;
+    return NULL;
+}
+
 void port_fence_cpus(void)
 {
     point(true, __builtin_return_address(0));

@@ -4,6 +4,7 @@
  * taken is the allocator's business; the zone is not.
  */
 #include "frame_model.h"
+#include "quire_test.h"
 
 #include <string.h>
 
@@ -78,7 +79,7 @@ const char *model_begin(bool caches)
 
     caching = caches;
     frame_set_caching(caches);
-    reports = host_reports;
+    reports = test_reports();
     releases = requests = 0;
     zones = frame_zone_count();
     frames = 0;
@@ -387,7 +388,7 @@ const char *model_compare(void)
     uint64_t free = 0;
 
     frame_drain();
-    wrong = host_reports != reports ? "a wrong free was reported that was none" : frame_check();
+    wrong = test_reports() != reports ? "a wrong free was reported that was none" : frame_check();
     for (unsigned zone = 0; zone < zones && wrong == NULL; zone++)
         wrong = compare_zone(zone);
     for (uint64_t frame = 0; frame < frames; frame++)

@@ -20,8 +20,6 @@ void host_memory_init(void);
 /* Says which CPU the calling thread plays. */
 void host_set_cpu(unsigned cpu);
 
-extern unsigned host_reports; /* calls of port_report so far */
-
 /* Called for every port_tlb_flush; NULL: nobody. */
 extern void (*host_tlb_observer)(vaddr_t start, uint64_t size);
 

@@ -2,6 +2,7 @@
 #include <sys/mman.h>
 
 #include <mm/frame_reserve.h>
+#include <mm/frame_info.h>
 #include <mm/port.h>
 
 #include "layout.h"
@@ -100,6 +101,22 @@ void *layout_metadata(uint64_t *size)
 {
     *size = metadata_size;
     return metadata;
+}
+
+uint64_t layout_descriptors_touched(void)
+{
+    uint64_t size = frame_descriptor_bytes(), touched = 0;
+    unsigned char resident[4096];
+
+    for (uint64_t at = metadata_size - size; at < metadata_size; at += sizeof(resident) * FRAME_SIZE) {
+        uint64_t pages = min_u64(sizeof(resident), (metadata_size - at) / FRAME_SIZE);
+
+        if (mincore((uint8_t *)metadata + at, pages * FRAME_SIZE, resident) != 0)
+            port_panic("mincore failed");
+        for (uint64_t i = 0; i < pages; i++)
+            touched += resident[i] & 1;
+    }
+    return touched;
 }
 
 void layout_end(void)

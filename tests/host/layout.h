@@ -36,6 +36,8 @@ void layout_add_reserves(const struct zone_limits *limits);
 
 /* The metadata of the machine that was started: pages of the host that take memory only once they are touched. */
 void *layout_metadata(uint64_t *size);
+/* Frames of descriptors that were ever touched, in memory or not. */
+uint64_t layout_descriptors_touched(void);
 
 /* Drops the metadata. */
 void layout_end(void);

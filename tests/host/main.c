@@ -2,12 +2,13 @@
  *
  * Runs tests/unit on a made-up machine: five nodes, one of them without memory, with the border between DMA32
  * and Normal inside node 1, node borders inside chunks, holes and ragged edges.
+ * --debug: all of it with records and poison. Descriptors begin as garbage, which they may.
  */
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 
-#include <mm/frame.h>
+#include <mm/frame_info.h>
 #include <mm/port.h>
 
 #include "quire_test.h"
@@ -96,7 +97,13 @@ int main(int argc, char **argv)
     metadata = aligned_alloc(FRAME_SIZE, size);
     if (metadata == NULL)
         port_panic("no memory for metadata");
-    memset(metadata, 0, size);
+    memset(metadata, 0xa5, size);
+    memset(metadata, 0, size - frame_descriptor_size(&map, &limits));
     must(frame_init(&map, &topo, &limits, metadata, size));
+    if (argc > 1 && strcmp(argv[1], "--debug") == 0) {
+        must(frame_debug_set(FRAME_DEBUG_OWNER | FRAME_DEBUG_POISON));
+        argc--;
+        argv++;
+    }
     return test_run_all(argc > 1 ? argv[1] : NULL, print) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }

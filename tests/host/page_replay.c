@@ -12,6 +12,7 @@
 #include <mm/port.h>
 
 #include "host.h"
+#include "quire_test.h"
 #include "layout.h"
 #include "trace.h"
 
@@ -211,7 +212,7 @@ static uint64_t claim_blocks(void)
             give_back(AT_THE_END, run, held[run].first, held[run].first + held[run].count);
     }
     frame_drain();
-    if (host_reports != 0)
+    if (test_reports() != 0)
         wrong(AT_THE_END, "a wrong free was reported that was none");
     if (frame_free_count() != frames)
         wrong(AT_THE_END, "not all frames are free after all were freed");

@@ -66,12 +66,37 @@ void port_panic(const char *format, ...)
     abort();
 }
 
-unsigned host_reports;
+static pthread_mutex_t report_lock = PTHREAD_MUTEX_INITIALIZER;
+static unsigned reports;
+static char last_report[400];
 
 void port_report(const char *format, ...)
 {
-    (void)format;
-    host_reports++;
+    va_list args;
+
+    pthread_mutex_lock(&report_lock);
+    reports++;
+    va_start(args, format);
+    vsnprintf(last_report, sizeof(last_report), format, args);
+    va_end(args);
+    pthread_mutex_unlock(&report_lock);
+}
+
+unsigned test_reports(void)
+{
+    return reports;
+}
+
+const char *test_last_report(void)
+{
+    return last_report;
+}
+
+const char *port_symbol(uintptr_t address, uint64_t *offset)
+{
+    (void)address;
+    (void)offset;
+    return NULL;
 }
 
 unsigned test_cpus(void)

@@ -64,6 +64,28 @@ static inline void port_frame_zero(pfn_t frame)
         memset(port_phys_to_virt(paddr_of(frame)), 0, FRAME_SIZE);
 }
 
+/* Simulated machines have frames with nothing behind them. */
+static inline void *port_frame_map(pfn_t frame)
+{
+    uint64_t address = paddr_of(frame).v;
+
+    return address - HOST_PHYS_BASE < HOST_PHYS_SIZE ? host_arena + (address - HOST_PHYS_BASE) : NULL;
+}
+
+static inline void port_frame_unmap(void *page)
+{
+    (void)page;
+}
+
+/* The tests are compiled with frame pointers and without sibling calls. On both x86_64 and aarch64 a frame begins with
+ * the caller's and the return address. */
+static inline __attribute__((always_inline)) uintptr_t port_caller(void)
+{
+    const uintptr_t *const *frame = __builtin_frame_address(0);
+
+    return frame[0][1];
+}
+
 static inline void port_pte_sync(void) {}
 
 #endif

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include <mm/frame_reserve.h>
+#include <mm/frame_info.h>
 
 #include "host.h"
 #include "layout.h"
@@ -113,8 +114,10 @@ TEST(layout, addresses_beyond_reach_are_refused)
     layout_begin(1);
     layout_ram(0, UINT64_C(1) << 55, UINT64_C(1) << 56);
     CHECK_EQ(layout_settle(), OK);
-    /* 2^43 frames, a bit each, and as much again at most. */
+    /* 2^43 frames, a descriptor and a bit each, and as much again as the bits at most. */
     uint64_t size = frame_metadata_size(&layout_map, &layout_topo, &no_limits);
+    CHECK_EQ(frame_descriptor_size(&layout_map, &no_limits), UINT64_C(1) << 47);
+    size -= UINT64_C(1) << 47;
     CHECK(size > UINT64_C(1) << 40 && size < UINT64_C(1) << 41);
 }
 
@@ -327,6 +330,13 @@ TEST(layout, sixteen_tib_on_64_nodes)
     for (uint64_t i = 0; i < blocks; i++)
         CHECK_EQ(frame_free(pfn(GIB(4) / FRAME_SIZE + i * request.count), request.count), OK);
     CHECK_EQ(frame_free_count(), total / FRAME_SIZE);
+    /* 64 GiB of descriptors, of which nothing is there until it is used. */
+    CHECK_EQ(frame_descriptor_bytes(), total / FRAME_SIZE * sizeof(struct frame_info));
+    CHECK_EQ(layout_descriptors_touched(), 0);
+    CHECK_EQ(frame_alloc(&request, &first), OK);
+    CHECK_EQ(frame_ref(first), OK);
+    CHECK_EQ(frame_ref(pfn(first.v + request.count - 1)), OK);
+    CHECK_EQ(layout_descriptors_touched(), 2);
     layout_end();
 }
 
@@ -513,5 +523,95 @@ TEST(layout, local_node_first)
         CHECK_EQ(frame_alloc(&request, &first), OK);
         CHECK_EQ(first.v / (MIB(16) / FRAME_SIZE), GIB(1) / MIB(16) + node);
     }
+    layout_end();
+}
+
+/* ---- Descriptors --------------------------------------------------------------------------------------- */
+
+/* Every frame has its own, over all zones and holes, and frame_info_next goes over exactly these. */
+TEST(layout, descriptors_of_all_frames)
+{
+    const struct frame_info *info, *last = NULL;
+    uint64_t frames = 0, visited = 0, end = MIB(64) / FRAME_SIZE + 9;
+    unsigned zone;
+
+    CHECK_EQ(start_with_late_memory(), OK);
+    for (uint64_t frame = 0; frame < end; frame++) {
+        bool ram = frame >= MIB(8) / FRAME_SIZE && frame < MIB(64) / FRAME_SIZE &&
+                   !(frame >= MIB(40) / FRAME_SIZE && frame < MIB(42) / FRAME_SIZE);
+
+        info = frame_info(pfn(frame));
+        CHECK_EQ(info != NULL, ram);
+        if (!ram)
+            continue;
+        CHECK(info > last && info->owner == 0);
+        frame_info(pfn(frame))->owner = frame;
+        last = info;
+        frames++;
+    }
+    for (pfn_t frame = pfn(0); (info = frame_info_next(&frame)) != NULL; frame.v++, visited++)
+        CHECK_EQ(info->owner, frame.v);
+    CHECK_EQ(visited, frames);
+    CHECK_EQ(frame_descriptor_bytes(), frames * sizeof(struct frame_info));
+    /* Memory for descriptors alone, or nearly so, is not enough. */
+    for (uint64_t size = 0; size < 3; size++) {
+        uint64_t bytes = frame_descriptor_bytes() + (size - 1) * FRAME_SIZE;
+
+        CHECK_EQ(frame_init(&layout_map, &layout_topo, &pc_limits, NULL, bytes), ERR_INVALID);
+    }
+    CHECK_EQ(frame_query(pfn(MIB(40) / FRAME_SIZE), &zone), FRAME_UNMANAGED);
+    layout_end();
+}
+
+/* More sites than there is room for: all that have a number have the right one, the others have none. */
+TEST(layout, sites_without_end)
+{
+    struct frame_request request = request_for(1);
+    uint64_t known = 0;
+    pfn_t first;
+
+    layout_begin(1);
+    layout_ram(0, MIB(8), MIB(24));
+    CHECK_EQ(layout_start(&no_limits), OK);
+    CHECK_EQ(frame_debug_set(FRAME_DEBUG_OWNER), OK);
+    for (uintptr_t site = 1; site < 4 * FRAME_SITES; site++) {
+        uint16_t number;
+
+        request.site = 16 * site;
+        CHECK_EQ(frame_alloc(&request, &first), OK);
+        number = frame_info(first)->site;
+        CHECK(number <= FRAME_SITES && (number == 0 || frame_site_address(number) == request.site));
+        known += number != 0;
+        if (site == FRAME_SITES / 2)
+            CHECK_EQ(known, site);
+    }
+    CHECK(known <= FRAME_SITES && known > FRAME_SITES * 9 / 10);
+    CHECK(frame_check() == NULL);
+    CHECK_EQ(frame_debug_set(0), OK);
+    layout_end();
+}
+
+/* A run that ends where its zone does: the frames behind it are another's. */
+TEST(layout, frees_over_a_border_in_debug_mode)
+{
+    struct frame_request request = request_for(MIB(12) / FRAME_SIZE);
+    unsigned reports;
+    pfn_t first;
+
+    layout_begin(2);
+    layout_ram(0, MIB(8), MIB(20));
+    layout_ram(1, MIB(20), MIB(32));
+    CHECK_EQ(layout_start(&no_limits), OK);
+    CHECK_EQ(frame_debug_set(FRAME_DEBUG_OWNER | FRAME_DEBUG_POISON), OK); /* with nothing to fill */
+    for (request.node = 0; request.node < 2; request.node++)
+        CHECK_EQ(frame_alloc(&request, &first), OK);
+    reports = test_reports();
+    CHECK_EQ(frame_free(pfn(MIB(20) / FRAME_SIZE - 1), 2), ERR_INVALID);
+    CHECK_EQ(test_reports(), reports + 1);
+    CHECK_EQ(frame_free_count(), 0);
+    CHECK_EQ(frame_free(pfn(MIB(8) / FRAME_SIZE), request.count), OK);
+    CHECK_EQ(frame_free(pfn(MIB(20) / FRAME_SIZE), request.count), OK);
+    CHECK(frame_check() == NULL);
+    CHECK_EQ(frame_debug_set(0), OK);
     layout_end();
 }

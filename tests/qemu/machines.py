@@ -5,7 +5,7 @@ import subprocess
 from pathlib import Path
 
 from boot import Boot
-from machine import MIB, Machine
+from machine import MIB, STATUS_FAILED, Machine
 
 GIB = 1024 * MIB
 
@@ -26,7 +26,7 @@ def shows(nodes, cpus, mem):
             return f"{len(found['cpus'])} CPUs, or one of them is off; expected {cpus}"
         if found["usable_bytes"] > mem or found["managed"] * 4096 > found["usable_bytes"]:
             return "more memory is managed than there is"
-        costs = found["metadata_bytes"] + found["table_bytes"]
+        costs = found["metadata_bytes"] + found["descriptor_bytes"] + found["table_bytes"]
         return f"metadata takes {costs} of {mem} bytes" if costs * 100 > mem else None
     return check
 
@@ -120,6 +120,40 @@ def no_zones(isa):
                check=about())
 
 
+def owners_add_up(output):
+    """Types and sites of `owners --json` against the counts of `stat --json`."""
+    found = {key: value for document in documents(output) for key, value in document.items()}
+    types = {entry["type"]: entry["frames"] for entry in found["types"]}
+    if sum(types.values()) != found["managed"] or types["free"] != found["free"]:
+        return f"{types} are not the {found['managed']} frames that are managed, or the {found['free']} that are free"
+    recorded = sum(entry["frames"] for entry in found["sites"])
+    if not found["recorded"] or recorded != found["used"]:
+        return f"{recorded} frames are on record, {found['used']} are in use"
+    return None if types.get("stack", 0) > 0 and types.get("page table", 0) > 0 else f"no stacks or tables in {types}"
+
+
+def debug_modes(isa):
+    base = {"x86_64": 0, "riscv64": 0x80000000, "aarch64": 0x40000000}[isa] + 64 * MIB
+    run = f"{base:#x}"
+    free = rf"frame_free\({base >> 12:#x}, \d+\) at command_free\+0x[0-9a-f]+: frame "
+    yield Boot("debug=owner,poison", Machine(isa, mem=160 * MIB, append="debug=owner,poison"),
+               "owners; owners --json; stat --json; selftest", check=owners_add_up, expect=(r"^  stack +\d+ ",), timeout=120)
+    yield Boot("debug=poison with HighMem", Machine(isa, mem=160 * MIB, append="debug=poison directmap=64M"),
+               "alloc 5000 zone=HighMem; owners; selftest frame; owners", expect=(r"^  command_alloc\+0x\w+ +5000 ",),
+               timeout=120)
+    yield Boot("a double free", Machine(isa, cpus=2, append="debug=owner"),
+               f"alloc 4 at={run}; owners {run}; free {run} 4; owners {run}; free {run} 4", status=STATUS_FAILED,
+               expect=("^  allocated at command_alloc", "^  freed at command_free", f"^warning: {free}" + (
+                   rf"{base >> 12:#x} is free; freed before at command_free\+0x[0-9a-f]+, allocated at command_alloc\+0x"),))
+    yield Boot("a free of two allocations", Machine(isa, cpus=2, append="debug=owner"),
+               f"alloc 4 at={run}; alloc 4 at={base + 0x4000:#x}; free {run} 8", status=STATUS_FAILED,
+               expect=(f"^warning: {free}{(base >> 12) + 3:#x} ends its allocation; allocated at command_alloc",))
+    yield Boot("owners without records", Machine(isa, cpus=1), f"owners; owners {run}; owners {1 << 50:#x}",
+               status=STATUS_FAILED, expect=("types are as named by their users", "is free$", "not RAM of the allocator"))
+    yield Boot("debug options that are none", Machine(isa, cpus=1, append="debug=owner, debug= debug=poison,owners"),
+               "owners", expect=('option "debug=owner,"', 'option "debug="', 'option "debug=poison,owners"'))
+
+
 def models(isa):
     if isa == "x86_64":
         for cpu in ("qemu64", "max", "max,la57=off,smap=off"):
@@ -191,5 +225,5 @@ def variants(isa):
 
 
 def boots(isa):
-    for group in (sizes, nodes, data, paging, zones, no_zones, models, trees, typed, benchmarks, variants):
+    for group in (sizes, nodes, data, paging, zones, no_zones, debug_modes, models, trees, typed, benchmarks, variants):
         yield from group(isa)

@@ -72,6 +72,10 @@ unsigned test_run_all(const char *suite, void (*print)(const char *format, ...))
 unsigned test_cpus(void);
 void test_parallel(unsigned n, void (*body)(void *context, unsigned index), void *context);
 
+/* Calls of port_report so far, and the text of the last one. */
+unsigned test_reports(void);
+const char *test_last_report(void);
+
 /* A deterministic generator: xorshift64*, never 0. */
 static inline uint64_t test_random(uint64_t *state)
 {

@@ -7,6 +7,7 @@
  *   directmap=SIZE              map SIZE bytes of RAM, from the lowest on; the rest becomes zone HighMem
  *   movable=SIZE                the highest SIZE bytes of RAM become zone Movable
  *   threshold=N                 runs of N frames and more start a 2 MiB chunk of their own (2 … 512, default 512)
+ *   debug=owner|poison          check each free, or also what is written to free frames; both: debug=owner,poison
  *   qemu-exit                   end with the emulator's exit device, so that its status tells the result
  */
 #ifndef KERNEL_OPTIONS_H
@@ -20,6 +21,7 @@ struct options {
     uint64_t directmap;     /* 0: all that the mode's direct map has room for */
     uint64_t movable;       /* 0: no such zone */
     uint64_t threshold;     /* frames; 0: as the allocator has it */
+    unsigned debug;         /* frame_debug_t */
     bool qemu_exit;
     const char *script;     /* NULL: interactive */
 };

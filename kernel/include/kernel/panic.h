@@ -8,6 +8,10 @@
  * returned. Interrupts enabled before and after. Not nested. */
 bool trap_catch(void (*body)(void *context), void *context, struct trap_info *caught);
 
+/* How often port_report was called, and what it said last. Not while another CPU reports. */
+unsigned reports_made(void);
+const char *report_last(void);
+
 const char *trap_kind_name(trap_kind_t kind);
 
 #endif

@@ -103,9 +103,12 @@ struct frame_request {
     uint64_t boundary;   /* the run crosses no multiple of this many frames; a power of two ≥ count; 0: none */
     pfn_t at;            /* with FRAME_AT */
     uint16_t node;       /* dense index to start from; FRAME_NODE_ANY: the calling CPU's */
+    uint8_t type;        /* frame_type_t (mm/frame_info.h) but FREE, for the records of debug modes */
     zone_kind_t zone;    /* highest zone that the caller can use */
     uint32_t flags;      /* frame_flags_t */
     frame_reserve_t reserve; /* where to look when memory is gone; one frame that any mapped one will do for */
+    uint64_t owner;      /* anything; for the records */
+    uintptr_t site;      /* the caller's caller, if that says more; 0: where frame_alloc was called */
 };
 
 struct frame_zone_stats {
@@ -128,7 +131,7 @@ struct frame_zone_info {
     pfn_t start, end; /* span of its RAM, held back or not; may contain holes */
 };
 
-/* Bytes of metadata that frame_init will need, frame aligned; enough also when usable regions of the map have
+/* Bytes of metadata that frame_init will need, frame aligned, descriptors (mm/frame_info.h) included; enough also when usable regions of the map have
  * since become MEM_EARLY, MEM_KERNEL or MEM_MODULE. UINT64_MAX: RAM lies beyond FRAME_ADDRESS_BITS.
  * O(regions × zones). Boot only. */
 uint64_t frame_metadata_size(const struct memmap *map, const struct topo *topo,
@@ -136,7 +139,7 @@ uint64_t frame_metadata_size(const struct memmap *map, const struct topo *topo,
 
 /* Takes over every whole frame of the map's MEM_USABLE and MEM_SPECIFIC regions. map and topo are settled and
  * assigned.
- * metadata: frame_metadata_size() bytes, zeroed, directly mapped, not inside a usable region. topo must stay
+ * metadata: frame_metadata_size() bytes, zeroed but for the last frame_descriptor_size() of them, directly mapped, not inside a usable region. topo must stay
  * where it is; map is not looked at again. All of the map's other RAM (boot-reclaim, ACPI-reclaim, kernel,
  * module, early) is held back: frame_release may hand it over.
  * Boot only, one CPU. ERR_INVALID: metadata too small, a region has no node or lies beyond
@@ -158,7 +161,8 @@ MUST_CHECK status_t frame_alloc(const struct frame_request *request, pfn_t *firs
 /* Gives a run back, or any part of one: [first, first + count) must be allocated frames of one zone.
  * ERR_INVALID: count is 0 or the frames are not managed. ERR_BUSY: some of them are free already, or reserved; nothing
  * was changed. A single frame, or a chunk, may go into this CPU's cache unchecked; that it was free or not managed is
- * then reported (port_report) when it leaves the cache for its zone. See frame_set_caching. Two CPUs that free parts
+ * then reported (port_report) when it leaves the cache for its zone. See frame_set_caching, and frame_debug_set, with which
+ * more is found. Two CPUs that free parts
  * of the same longer run at the same moment stop the machine. Any context. */
 MUST_CHECK status_t frame_free(pfn_t first, uint64_t count);
 
@@ -173,7 +177,7 @@ void frame_drain(void);
 void frame_cpu_offline(unsigned cpu);
 
 /* Without caches every call reaches the zones: slower, but a wrong free is told to the caller who makes it. On from
- * frame_init on. Other CPUs may go on meanwhile. Context as frame_drain. */
+ * frame_init on, but stay off in debug modes. Other CPUs may go on meanwhile. Context as frame_drain. */
 void frame_set_caching(bool on);
 
 /* Requests of so many frames and more start a chunk of their own while there are whole ones; smaller ones go into partly
@@ -201,7 +205,7 @@ void frame_zone_stats(unsigned index, struct frame_zone_stats *stats);
 /* Sums over all zones, without locks; each value was true at some moment during the call. */
 uint64_t frame_managed(void);
 uint64_t frame_free_count(void);
-uint64_t frame_metadata_bytes(void);
+uint64_t frame_metadata_bytes(void); /* the allocator's own: frame_descriptor_bytes() come on top */
 
 typedef enum frame_state {
     FRAME_UNMANAGED,

@@ -42,6 +42,18 @@ void port_fence_cpus(void);
 /* Fills one frame of memory with zeroes, whether it is directly mapped or not. Any context. */
 static inline void port_frame_zero(pfn_t frame);
 
+/* Makes one frame accessible to this CPU for a moment, whether it is directly mapped or not; NULL: there is no way to.
+ * Pairs nest; what lies between is short. Any context. */
+static inline void *port_frame_map(pfn_t frame);
+static inline void port_frame_unmap(void *page);
+
+/* Inlined into a function that is not: where the function which called that one returns to; 0: not known. Used in
+ * reports, so that the usual paths need not carry it along. */
+static inline uintptr_t port_caller(void);
+
+/* The function that holds an address of the code, and the offset into it, for reports; NULL: not known. Any context. */
+const char *port_symbol(uintptr_t address, uint64_t *offset);
+
 /* Makes earlier page-table stores of this CPU visible to page-table walkers, before a dependent access. */
 static inline void port_pte_sync(void);
 

@@ -6,6 +6,7 @@
  */
 #include <mm/frame.h>
 #include <mm/frame_reserve.h>
+#include <mm/frame_info.h>
 #include <mm/port.h>
 
 #include "quire.h"
@@ -105,7 +106,7 @@ uint64_t fa_quire_allocator_bytes(void)
 /* The allocator's and all that there is beside it. */
 static uint64_t all_metadata_bytes(void)
 {
-    return fa_quire_allocator_bytes();
+    return fa_quire_allocator_bytes() + frame_descriptor_bytes();
 }
 
 static void quire_stats(struct fa_stats *stats)

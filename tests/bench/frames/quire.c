@@ -39,9 +39,13 @@ static int quire_init(uint64_t nframes, unsigned ncpu)
     if (!describe(nframes * FRAME_SIZE, ncpu))
         return -1;
     metadata_size = frame_metadata_size(&map, &topo, &limits);
-    metadata = fa_map(metadata_size);
+    metadata = mmap(NULL, metadata_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (metadata == MAP_FAILED)
+        return -1;
+    /* In memory from the start, but for descriptors, which the default mode never touches. */
+    memset(metadata, 0, metadata_size - frame_descriptor_size(&map, &limits));
     port_fence_cpus(); /* its first call is dearer than the others */
-    return metadata != NULL && frame_init(&map, &topo, &limits, metadata, metadata_size) == OK ? 0 : -1;
+    return frame_init(&map, &topo, &limits, metadata, metadata_size) == OK ? 0 : -1;
 }
 
 /* Orders above 0 are apart, so that what they need on the stack costs a single frame nothing. */

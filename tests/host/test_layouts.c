@@ -331,7 +331,7 @@ TEST(layout, sixteen_tib_on_64_nodes)
         CHECK_EQ(frame_free(pfn(GIB(4) / FRAME_SIZE + i * request.count), request.count), OK);
     CHECK_EQ(frame_free_count(), total / FRAME_SIZE);
     /* 64 GiB of descriptors, of which nothing is there until it is used. */
-    CHECK_EQ(frame_descriptor_bytes(), total / FRAME_SIZE * sizeof(struct frame_info));
+    CHECK_EQ(frame_descriptor_bytes(), (total / FRAME_SIZE + frame_reserved()) * sizeof(struct frame_info));
     CHECK_EQ(layout_descriptors_touched(), 0);
     CHECK_EQ(frame_alloc(&request, &first), OK);
     CHECK_EQ(frame_ref(first), OK);
@@ -571,7 +571,7 @@ TEST(layout, sites_without_end)
     pfn_t first;
 
     layout_begin(1);
-    layout_ram(0, MIB(8), MIB(24));
+    layout_ram(0, MIB(8), MIB(25));
     CHECK_EQ(layout_start(&no_limits), OK);
     CHECK_EQ(frame_debug_set(FRAME_DEBUG_OWNER), OK);
     for (uintptr_t site = 1; site < 4 * FRAME_SITES; site++) {
@@ -601,6 +601,7 @@ TEST(layout, frees_over_a_border_in_debug_mode)
     layout_begin(2);
     layout_ram(0, MIB(8), MIB(20));
     layout_ram(1, MIB(20), MIB(32));
+    layout_add_reserves(&no_limits);
     CHECK_EQ(layout_start(&no_limits), OK);
     CHECK_EQ(frame_debug_set(FRAME_DEBUG_OWNER | FRAME_DEBUG_POISON), OK); /* with nothing to fill */
     for (request.node = 0; request.node < 2; request.node++)

@@ -43,8 +43,14 @@ static bool start(uint64_t nframes, unsigned ncpu)
     if (!describe(nframes * FRAME_SIZE, ncpu))
         return false;
     metadata_size = frame_metadata_size(&map, &topo, &limits);
-    metadata = fa_map(metadata_size);
-    return metadata != NULL && frame_init(&map, &topo, &limits, metadata, metadata_size) == OK;
+    metadata = mmap(NULL, metadata_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (metadata == MAP_FAILED) {
+        metadata = NULL;
+        return false;
+    }
+    /* In memory from the start, but for descriptors, which the default mode never touches. */
+    memset(metadata, 0, metadata_size - frame_descriptor_size(&map, &limits));
+    return frame_init(&map, &topo, &limits, metadata, metadata_size) == OK;
 }
 
 /* What is larger by its reserves fills them from its last chunk, of which nothing else is there. */

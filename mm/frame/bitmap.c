@@ -12,6 +12,7 @@
  */
 #include <mm/port.h>
 
+#include "trace.h"
 #include "zone.h"
 
 /* Free frames at which the next occupancy begins. */
@@ -59,6 +60,7 @@ static void become_whole(struct zone *zone, uint64_t slot)
 
     row_store(&zone->row[slot], &empty);
     buddy_put(zone, slot, 1);
+    trace_chunk(FRAME_EVENT_WHOLE, zone, slot);
 }
 
 /* The bits no longer tell whose the frames are. */
@@ -297,6 +299,7 @@ void bitmap_break(struct zone *zone, uint64_t slot, unsigned at, unsigned count,
     word = (before & -CHUNK_SEQUENCE) | CHUNK_BITS | flags | ((uint32_t)CHUNK_FRAMES - count);
     store_release(&zone->chunk[slot], with_order(word, row_largest_block(&row)));
     relist(zone, slot, before);
+    trace_chunk(FRAME_EVENT_BROKEN, zone, slot);
 }
 
 void chunk_take_whole(struct zone *zone, uint64_t slot, bool mobile)

@@ -2,6 +2,7 @@
 #include <mm/port.h>
 
 #include "cache.h"
+#include "trace.h"
 
 #define CPU_WORDS (TOPO_MAX_CPUS / WORD_BITS)
 
@@ -17,6 +18,13 @@ static _Atomic uint64_t active[CPU_WORDS];
 static void count_up(_Atomic uint64_t *counter, uint64_t by)
 {
     store_relaxed(counter, load_relaxed(counter) + by);
+}
+
+/* So many frames came from the zone. */
+static void fill(struct frame_cpu *cpu, uint64_t count)
+{
+    count_up(&cpu->filled, count);
+    count_up(&cpu->taken, count);
 }
 
 /* ---- Going in and out ---------------------------------------------------------------------------------- */
@@ -57,12 +65,12 @@ static void put_word(struct frame_cpu *cpu, uint32_t first, uint64_t bits)
     unsigned index = first % CHUNK_FRAMES / WORD_BITS;
 
     if (bitmap_put_word(zone, slot, index, bits) == OK) {
-        count_up(&cpu->spilled, bit_count(bits));
+        count_up(&cpu->taken, -(uint64_t)bit_count(bits));
         return;
     }
     for (; bits != 0; bits &= bits - 1) { /* find the wrong ones */
         if (bitmap_put_word(zone, slot, index, bits & -bits) == OK)
-            count_up(&cpu->spilled, 1);
+            count_up(&cpu->taken, -UINT64_C(1));
         else
             port_report("frame %#llx was freed twice", (unsigned long long)(cpu->first + first + bit_lowest(bits)));
     }
@@ -133,8 +141,8 @@ static unsigned take_batch(struct frame_cpu *cpu, struct frame_stack *stack, boo
 /* Fills an empty stack, so that the lowest frame is handed out first. */
 static bool refill(struct frame_cpu *cpu, struct frame_stack *stack, bool mobile)
 {
+    uint64_t start = port_ticks(), slot, offset;
     uint16_t at[CACHE_BATCH];
-    uint64_t slot, offset;
     unsigned count;
 
     count = take_batch(cpu, stack, mobile, &slot, at);
@@ -146,7 +154,9 @@ static bool refill(struct frame_cpu *cpu, struct frame_stack *stack, bool mobile
     for (unsigned i = 0; i < count; i++)
         stack->frame[count - 1 - i] = (uint32_t)offset + at[i];
     store_relaxed(&stack->count, count);
-    count_up(&cpu->filled, count);
+    fill(cpu, count);
+    meter_add(FRAME_PATH_REFILL, start);
+    trace_event(FRAME_EVENT_REFILL, cpu->first + offset + at[0], count);
     return true;
 }
 
@@ -162,12 +172,21 @@ bool cache_alloc(struct frame_cpu *cpu, bool mobile, uint64_t *frame)
     return filled && cache_pop(cpu, mobile ? STACK_MOBILE : STACK_FIXED, frame);
 }
 
+static void spill(struct frame_cpu *cpu)
+{
+    uint64_t start = port_ticks();
+
+    flush(cpu, &cpu->stack[STACK_OUT]);
+    meter_add(FRAME_PATH_SPILL, start);
+    trace_event(FRAME_EVENT_SPILL, 0, CACHE_FRAMES);
+}
+
 bool cache_free(struct frame_cpu *cpu, uint64_t frame)
 {
     if (!enter(cpu))
         return false;
     if (load_relaxed(&cpu->stack[STACK_OUT].count) == CACHE_FRAMES)
-        flush(cpu, &cpu->stack[STACK_OUT]);
+        spill(cpu);
     leave(cpu);
     return cache_push(cpu, frame);
 }
@@ -177,7 +196,8 @@ bool cache_free(struct frame_cpu *cpu, uint64_t frame)
 /* Fills an empty cache of chunks with half of what it holds. */
 static bool refill_chunks(struct frame_cpu *cpu, bool mobile)
 {
-    uint64_t group, bits = buddy_take_some(cpu->zone, (cpu->chunk_max + 1) / 2, cpu->bit, &group);
+    uint64_t start = port_ticks(), group;
+    uint64_t bits = buddy_take_some(cpu->zone, (cpu->chunk_max + 1) / 2, cpu->bit, &group);
     uint32_t count = bit_count(bits), i = count;
 
     for (; bits != 0; bits &= bits - 1) {
@@ -187,8 +207,12 @@ static bool refill_chunks(struct frame_cpu *cpu, bool mobile)
         cpu->chunks[--i] = (uint32_t)((zone_frame(cpu->zone, slot) - cpu->first) / CHUNK_FRAMES);
     }
     store_relaxed(&cpu->chunk_count, count);
-    count_up(&cpu->filled, count * CHUNK_FRAMES);
-    return count > 0;
+    fill(cpu, count * CHUNK_FRAMES);
+    if (count == 0)
+        return false;
+    meter_add(FRAME_PATH_REFILL, start);
+    trace_event(FRAME_EVENT_REFILL, cpu->first + cpu->chunks[count - 1] * CHUNK_FRAMES, count * CHUNK_FRAMES);
+    return true;
 }
 
 /* A chunk on its way to the buddy: its group and its bit. */
@@ -199,7 +223,7 @@ static bool return_chunk(struct frame_cpu *cpu, uint32_t chunk, uint64_t *group,
     *group = slot / GROUP_CHUNKS;
     *bit = UINT64_C(1) << slot % GROUP_CHUNKS;
     if (chunk_put_whole(cpu->zone, slot)) {
-        count_up(&cpu->spilled, CHUNK_FRAMES);
+        count_up(&cpu->taken, -CHUNK_FRAMES);
         return true;
     }
     port_report("frames %#llx … %#llx were freed twice", (unsigned long long)frame,
@@ -228,6 +252,15 @@ static void flush_chunks(struct frame_cpu *cpu, uint32_t keep)
     if (bits != 0)
         buddy_put_some(cpu->zone, group, bits);
     store_relaxed(&cpu->chunk_count, count);
+}
+
+static void spill_chunks(struct frame_cpu *cpu)
+{
+    uint64_t start = port_ticks();
+
+    flush_chunks(cpu, cpu->chunk_max / 2);
+    meter_add(FRAME_PATH_SPILL, start);
+    trace_event(FRAME_EVENT_SPILL, 0, (cpu->chunk_max - cpu->chunk_max / 2) * CHUNK_FRAMES);
 }
 
 bool cache_alloc_chunk(struct frame_cpu *cpu, bool mobile, uint64_t *frame)
@@ -259,7 +292,7 @@ bool cache_free_chunk(struct frame_cpu *cpu, uint64_t frame)
     if (CHUNK_STATE(word) != CHUNK_BITS || CHUNK_FREE(word) != 0 || !enter(cpu))
         return false;
     if (load_relaxed(&cpu->chunk_count) == cpu->chunk_max)
-        flush_chunks(cpu, cpu->chunk_max / 2);
+        spill_chunks(cpu);
     count = load_relaxed(&cpu->chunk_count);
     cpu->chunks[count] = (uint32_t)(offset / CHUNK_FRAMES);
     store_relaxed(&cpu->chunk_count, count + 1);
@@ -283,6 +316,8 @@ static void empty(struct frame_cpu *cpu, unsigned index)
 {
     while (load_acquire(&cpu->busy) != 0) /* bound: one call of the owner */
         port_cpu_relax();
+    count_up(&cpu->drains, 1);
+    trace_drain(index, cache_cpu_sums(cpu).cached);
     for (unsigned i = 0; i < CACHE_STACKS; i++) {
         struct frame_stack *stack = &cpu->stack[i];
 
@@ -320,7 +355,7 @@ static bool others_done(unsigned word, uint64_t seen)
 
 bool cache_drain_all(void)
 {
-    uint64_t irq = port_irq_save(), mine[CPU_WORDS], seen[CPU_WORDS];
+    uint64_t irq = port_irq_save(), start = port_ticks(), mine[CPU_WORDS], seen[CPU_WORDS];
     bool any = false, any_mine = false;
 
     if (load_relaxed(&frame_cpu_table[port_cpu()]->busy) != 0) {
@@ -339,6 +374,8 @@ bool cache_drain_all(void)
             empty(frame_cpu_table[i * WORD_BITS + bit_lowest(bits)], i * WORD_BITS + bit_lowest(bits));
         any |= others_done(i, seen[i]);
     }
+    if (any)
+        meter_add(FRAME_PATH_DRAIN, start);
     port_irq_restore(irq);
     return any;
 }
@@ -400,6 +437,11 @@ void cache_set_home(struct frame_cpu *cpu, unsigned index, uint16_t node)
     frame_cpu_table[index] = cpu;
 }
 
+bool cache_switched_on(void)
+{
+    return !load_relaxed(&switched_off);
+}
+
 void cache_switch(bool on)
 {
     store_relaxed(&switched_off, !on);
@@ -437,14 +479,14 @@ bool cache_holds(const struct zone *zone, uint64_t frame)
 }
 
 /* Of one CPU. Frees are not counted one by one: what went through the cache and is not there was handed out. */
-static struct cache_sums sums_of(const struct frame_cpu *cpu)
+struct cache_sums cache_cpu_sums(const struct frame_cpu *cpu)
 {
     uint64_t chunks = load_relaxed(&cpu->chunk_count), chunk_allocs = load_relaxed(&cpu->chunk_allocs);
     uint64_t chunk_frees = load_relaxed(&cpu->chunk_frees), handed_out;
     struct cache_sums sums = {.cached = chunks * CHUNK_FRAMES,
                               .cached_chunks = chunks,
                               .allocs = load_relaxed(&cpu->frame_allocs) + chunk_allocs,
-                              .taken = load_relaxed(&cpu->filled) - load_relaxed(&cpu->spilled)};
+                              .taken = load_relaxed(&cpu->taken)};
 
     for (unsigned i = 0; i < CACHE_STACKS; i++)
         sums.cached += load_relaxed(&cpu->stack[i].count);
@@ -462,7 +504,7 @@ struct cache_sums cache_sums(const struct zone *zone)
 
         if (frame_system.cpu[i].zone != zone)
             continue;
-        one = sums_of(&frame_system.cpu[i]);
+        one = cache_cpu_sums(&frame_system.cpu[i]);
         sum.cached += one.cached;
         sum.cached_chunks += one.cached_chunks;
         sum.allocs += one.allocs;

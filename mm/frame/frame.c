@@ -5,6 +5,7 @@
 #include <mm/port.h>
 
 #include "cache.h"
+#include "trace.h"
 
 #define REQUEST_MAX (UINT64_C(1) << (FRAME_ORDERS - 1))
 #define FRAMES_END  (UINT64_C(1) << (64 - FRAME_SHIFT)) /* beyond any frame number */
@@ -122,17 +123,27 @@ static bool alloc_cached(const struct frame_request *request, uint64_t *first)
     return request->count == 1 ? cache_alloc(cpu, mobile, first) : cache_alloc_chunk(cpu, mobile, first);
 }
 
+/* From the zones themselves. */
+static bool alloc_direct(const struct frame_request *request, const struct want *want, uint64_t *first)
+{
+    uint64_t start = port_ticks();
+    bool at = (request->flags & FRAME_AT) != 0;
+    bool found = at ? alloc_at(request, want, first) : alloc_search(request, want, first);
+
+    meter_add(FRAME_PATH_ALLOC, start);
+    trace_request(found ? FRAME_EVENT_ALLOC : FRAME_EVENT_ALLOC_FAILED, request, first_node(request), *first);
+    return found;
+}
+
 static bool alloc_any(const struct frame_request *request, const struct want *want, uint64_t *first)
 {
-    if ((request->flags & FRAME_AT) != 0)
-        return alloc_at(request, want, first);
-    return alloc_cached(request, first) || alloc_search(request, want, first);
+    return ((request->flags & FRAME_AT) == 0 && alloc_cached(request, first)) || alloc_direct(request, want, first);
 }
 
 status_t frame_alloc(const struct frame_request *request, pfn_t *first)
 {
     struct want want;
-    uint64_t found;
+    uint64_t found = 0;
 
     if (frame_system.zone_count == 0)
         return ERR_NO_MEMORY;
@@ -166,6 +177,17 @@ status_t frame_alloc_one(uint32_t flags, pfn_t *frame)
     return alloc_one_slowly(flags, frame);
 }
 
+/* To its zone. The event gets its number before the frames can be allocated again. */
+static status_t free_direct(struct zone *zone, uint64_t first, uint64_t count)
+{
+    uint64_t start = port_ticks(), place = trace_claim();
+    status_t status = zone_free(zone, first, count);
+
+    trace_fill(place, status == OK ? FRAME_EVENT_FREE : FRAME_EVENT_FREE_REFUSED, first, count);
+    meter_add(FRAME_PATH_FREE, start);
+    return status;
+}
+
 static __attribute__((noinline)) status_t free_slowly(uint64_t first, uint64_t count)
 {
     const struct frame_range *ram = range_find(frame_system.ram, frame_system.ram_count, first);
@@ -177,7 +199,7 @@ static __attribute__((noinline)) status_t free_slowly(uint64_t first, uint64_t c
         return OK;
     if (count == CHUNK_FRAMES && is_aligned(first, CHUNK_FRAMES) && cache_free_chunk(cpu, first))
         return OK;
-    return zone_free(&frame_system.zone[ram->zone], first, count);
+    return free_direct(&frame_system.zone[ram->zone], first, count);
 }
 
 status_t frame_free(pfn_t first, uint64_t count)

@@ -157,18 +157,38 @@ void cpus_run(unsigned n, void (*body)(void *context, unsigned index), void *con
         port_cpu_relax();
 }
 
-void ipi_handle(void)
+/* Runs an interrupt's handler. The allocator's per-CPU caches are not for it: see port_cache(). */
+static void handle(void (*handler)(struct percpu *self))
 {
     struct percpu *self = hal_percpu();
+    uint32_t cache = self->cache;
+    self->cache = PORT_NO_CACHE;
+    handler(self);
+    self->cache = cache;
+}
+
+static void answer(struct percpu *self)
+{
     serve_flush(self);
     ipi_answer_fence();
     if (atomic_load_explicit(&self->ipi_pending, memory_order_acquire) & IPI_STOP)
         hal_cpu_halt();
 }
 
+static void tick(struct percpu *self)
+{
+    (void)self;
+    timer_ticks++;
+}
+
+void ipi_handle(void)
+{
+    handle(answer);
+}
+
 void timer_handle(void)
 {
-    timer_ticks++;
+    handle(tick);
 }
 
 void cpus_stop_others(void)
@@ -210,7 +230,7 @@ static status_t prepare(const struct topo_cpu *described, struct percpu **prepar
     cpu->self = cpu;
     cpu->hw_id = described->hw_id;
     cpu->node = described->node;
-    cpu->index = cpus_described;
+    cpu->index = cpu->cache = cpus_described;
     *prepared = cpu;
     status = temp_map_init(cpu);
     if (status == OK)

@@ -26,6 +26,11 @@ static inline unsigned port_cpu(void)
     return hal_percpu()->index;
 }
 
+static inline unsigned port_cache(void)
+{
+    return hal_percpu()->cache;
+}
+
 static inline uint64_t port_irq_save(void)
 {
     return hal_irq_save();

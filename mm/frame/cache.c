@@ -8,7 +8,7 @@
 
 static struct frame_cpu no_cache = {.attention = CACHE_NONE};
 
-struct frame_cpu *frame_cpu_table[TOPO_MAX_CPUS] = {[0 ... TOPO_MAX_CPUS - 1] = &no_cache};
+struct frame_cpu *frame_cpu_table[TOPO_MAX_CPUS + 1] = {[0 ... TOPO_MAX_CPUS] = &no_cache};
 
 static _Atomic bool switched_off;
 
@@ -29,39 +29,36 @@ static void fill(struct frame_cpu *cpu, uint64_t count)
 
 /* ---- Going in and out ---------------------------------------------------------------------------------- */
 
-static void leave(struct frame_cpu *cpu)
-{
-    store_release(&cpu->busy, 0);
-}
-
 /* The owner goes in, and opens its cache if it is parked. */
 static bool enter(struct frame_cpu *cpu)
 {
     uint32_t parked = CACHE_PARKED;
 
-    if (load_relaxed(&cpu->busy) != 0)
-        return false;
-    store_relaxed(&cpu->busy, 1);
-    compiler_fence();
-    if (load_acquire(&cpu->attention) == CACHE_OPEN)
+    if (cache_enter(cpu))
         return true;
     if (compare_exchange(&cpu->attention, &parked, CACHE_OPEN)) {
-        unsigned self = port_cpu();
+        uint64_t index = (uint64_t)(cpu - frame_system.cpu);
 
-        fetch_or(&active[self / WORD_BITS], UINT64_C(1) << self % WORD_BITS);
+        fetch_or(&active[index / WORD_BITS], UINT64_C(1) << index % WORD_BITS);
         return true;
     }
-    leave(cpu);
+    cache_leave(cpu);
     return false;
 }
 
 /* ---- Single frames ------------------------------------------------------------------------------------- */
 
+/* The slot of a frame that counts from cpu->first. */
+static uint64_t slot_of(const struct frame_cpu *cpu, uint64_t offset)
+{
+    return offset < cpu->frames ? offset / CHUNK_FRAMES : zone_slot(cpu->zone, cpu->first + offset);
+}
+
 /* Frames of one row word go back; `first` counts from cpu->first. */
 static void put_word(struct frame_cpu *cpu, uint32_t first, uint64_t bits)
 {
     struct zone *zone = cpu->zone;
-    uint64_t slot = zone_slot(zone, cpu->first + first);
+    uint64_t slot = slot_of(cpu, first);
     unsigned index = first % CHUNK_FRAMES / WORD_BITS;
 
     if (bitmap_put_word(zone, slot, index, bits) == OK) {
@@ -76,11 +73,23 @@ static void put_word(struct frame_cpu *cpu, uint32_t first, uint64_t bits)
     }
 }
 
+/* Has the lines that will be written on their way at once rather than one after the other. */
+static void fetch_lines(const struct frame_cpu *cpu, const struct frame_stack *stack, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        uint64_t slot = slot_of(cpu, stack->frame[i]);
+
+        __builtin_prefetch(&cpu->zone->row[slot].word[stack->frame[i] % CHUNK_FRAMES / WORD_BITS], 1);
+        __builtin_prefetch(&cpu->zone->chunk[slot], 1);
+    }
+}
+
 /* Gives all frames of a stack back, neighbours in a row together. */
 static void flush(struct frame_cpu *cpu, struct frame_stack *stack)
 {
-    uint32_t count = load_relaxed(&stack->count);
+    uint32_t count = stack_count(stack);
 
+    fetch_lines(cpu, stack, count);
     for (uint32_t i = 0; i < count;) {
         uint32_t first = stack->frame[i] - stack->frame[i] % WORD_BITS;
         uint64_t bits = 0;
@@ -94,7 +103,7 @@ static void flush(struct frame_cpu *cpu, struct frame_stack *stack)
         }
         put_word(cpu, first, bits);
     }
-    store_relaxed(&stack->count, 0);
+    store_relaxed(&stack->state, load_relaxed(&stack->state) - count);
 }
 
 /* Breaks a whole chunk and takes its first frames. Returns how many, 0 if there is none. */
@@ -122,8 +131,8 @@ static unsigned take_batch(struct frame_cpu *cpu, struct frame_stack *stack, boo
     struct zone *zone = cpu->zone;
     unsigned count = 0;
 
-    *slot = zone_slot(zone, cpu->first + stack->chunk * CHUNK_FRAMES);
     if (stack->owns) {
+        *slot = slot_of(cpu, stack->owned * CHUNK_FRAMES);
         count = bitmap_take_some(zone, *slot, CACHE_BATCH, true, at);
         if (count == 0)
             bitmap_disown(zone, *slot);
@@ -147,13 +156,16 @@ static bool refill(struct frame_cpu *cpu, struct frame_stack *stack, bool mobile
 
     count = take_batch(cpu, stack, mobile, &slot, at);
     stack->owns = count > 0;
+    stack->chunk = STACK_NO_CHUNK;
     if (count == 0)
         return false;
     offset = zone_frame(cpu->zone, slot) - cpu->first;
-    stack->chunk = (uint32_t)(offset / CHUNK_FRAMES);
+    stack->owned = offset / CHUNK_FRAMES;
+    if (CHUNK_STATE(chunk_word(cpu->zone, slot)) == CHUNK_BITS)
+        stack->chunk = (uint32_t)stack->owned;
     for (unsigned i = 0; i < count; i++)
         stack->frame[count - 1 - i] = (uint32_t)offset + at[i];
-    store_relaxed(&stack->count, count);
+    store_relaxed(&stack->state, load_relaxed(&stack->state) + count);
     fill(cpu, count);
     meter_add(FRAME_PATH_REFILL, start);
     trace_event(FRAME_EVENT_REFILL, cpu->first + offset + at[0], count);
@@ -162,14 +174,16 @@ static bool refill(struct frame_cpu *cpu, struct frame_stack *stack, bool mobile
 
 bool cache_alloc(struct frame_cpu *cpu, bool mobile, uint64_t *frame)
 {
-    struct frame_stack *stack = &cpu->stack[mobile ? STACK_MOBILE : STACK_FIXED];
+    unsigned index = mobile ? STACK_MOBILE : STACK_FIXED;
+    struct frame_stack *stack = &cpu->stack[index];
     bool filled;
 
     if (!enter(cpu))
         return false;
-    filled = load_relaxed(&stack->count) > 0 || refill(cpu, stack, mobile);
-    leave(cpu);
-    return filled && cache_pop(cpu, mobile ? STACK_MOBILE : STACK_FIXED, frame);
+    filled = stack_count(stack) > 0 || refill(cpu, stack, mobile);
+    cache_leave(cpu);
+    *frame = filled ? cache_pop(cpu, index) : CACHE_EMPTY;
+    return *frame != CACHE_EMPTY;
 }
 
 static void spill(struct frame_cpu *cpu)
@@ -183,12 +197,14 @@ static void spill(struct frame_cpu *cpu)
 
 bool cache_free(struct frame_cpu *cpu, uint64_t frame)
 {
-    if (!enter(cpu))
+    if (cache_push_other(cpu, frame))
+        return true;
+    if (frame - cpu->first >= cpu->frames || !enter(cpu))
         return false;
-    if (load_relaxed(&cpu->stack[STACK_OUT].count) == CACHE_FRAMES)
+    if (stack_count(&cpu->stack[STACK_OUT]) == CACHE_FRAMES)
         spill(cpu);
-    leave(cpu);
-    return cache_push(cpu, frame);
+    cache_leave(cpu);
+    return cache_push_other(cpu, frame);
 }
 
 /* ---- Chunks -------------------------------------------------------------------------------------------- */
@@ -270,14 +286,14 @@ bool cache_alloc_chunk(struct frame_cpu *cpu, bool mobile, uint64_t *frame)
     if (cpu->chunk_max == 0 || !enter(cpu))
         return false;
     if (load_relaxed(&cpu->chunk_count) == 0 && !refill_chunks(cpu, mobile)) {
-        leave(cpu);
+        cache_leave(cpu);
         return false;
     }
     count = load_relaxed(&cpu->chunk_count) - 1;
     *frame = cpu->first + cpu->chunks[count] * CHUNK_FRAMES;
     store_relaxed(&cpu->chunk_count, count);
     count_up(&cpu->chunk_allocs, 1);
-    leave(cpu);
+    cache_leave(cpu);
     return true;
 }
 
@@ -297,7 +313,7 @@ bool cache_free_chunk(struct frame_cpu *cpu, uint64_t frame)
     cpu->chunks[count] = (uint32_t)(offset / CHUNK_FRAMES);
     store_relaxed(&cpu->chunk_count, count + 1);
     count_up(&cpu->chunk_frees, 1);
-    leave(cpu);
+    cache_leave(cpu);
     return true;
 }
 
@@ -323,7 +339,7 @@ static void empty(struct frame_cpu *cpu, unsigned index)
 
         flush(cpu, stack);
         if (stack->owns)
-            bitmap_disown(cpu->zone, zone_slot(cpu->zone, cpu->first + stack->chunk * CHUNK_FRAMES));
+            bitmap_disown(cpu->zone, slot_of(cpu, stack->owned * CHUNK_FRAMES));
         stack->owns = false;
     }
     flush_chunks(cpu, 0);
@@ -407,7 +423,7 @@ static struct zone *zone_of_node(uint16_t node)
 
 void cache_reset(void)
 {
-    for (unsigned i = 0; i < TOPO_MAX_CPUS; i++)
+    for (unsigned i = 0; i < TOPO_MAX_CPUS; i++) /* the last never changes */
         frame_cpu_table[i] = &no_cache;
     for (unsigned i = 0; i < CPU_WORDS; i++)
         store_relaxed(&active[i], 0);
@@ -430,6 +446,8 @@ void cache_set_home(struct frame_cpu *cpu, unsigned index, uint16_t node)
         return;
     cpu->chunk = zone->chunk;
     cpu->start = zone->groups * GROUP_CHUNKS / (frame_system.topo->cpu_count + 1) * index;
+    for (unsigned i = 0; i < CACHE_STACKS; i++)
+        cpu->stack[i].chunk = STACK_NO_CHUNK;
     cpu->bit = index * 16 % WORD_BITS;
     cpu->chunk_max = (uint32_t)min_u64(CACHE_CHUNKS, zone->groups * GROUP_CHUNKS / 64);
     if (!load_relaxed(&switched_off))
@@ -469,13 +487,18 @@ bool cache_holds(const struct zone *zone, uint64_t frame)
                 return true;
         }
         for (unsigned k = 0; k < CACHE_STACKS; k++) {
-            for (uint32_t j = 0; j < load_relaxed(&cpu->stack[k].count); j++) {
+            for (uint32_t j = 0; j < stack_count(&cpu->stack[k]); j++) {
                 if (cpu->stack[k].frame[j] == offset)
                     return true;
             }
         }
     }
     return false;
+}
+
+static uint64_t popped(const struct frame_cpu *cpu)
+{
+    return (load_relaxed(&cpu->stack[STACK_FIXED].state) >> 8) + (load_relaxed(&cpu->stack[STACK_MOBILE].state) >> 8);
 }
 
 /* Of one CPU. Frees are not counted one by one: what went through the cache and is not there was handed out. */
@@ -485,13 +508,13 @@ struct cache_sums cache_cpu_sums(const struct frame_cpu *cpu)
     uint64_t chunk_frees = load_relaxed(&cpu->chunk_frees), handed_out;
     struct cache_sums sums = {.cached = chunks * CHUNK_FRAMES,
                               .cached_chunks = chunks,
-                              .allocs = load_relaxed(&cpu->frame_allocs) + chunk_allocs,
+                              .allocs = popped(cpu) + chunk_allocs,
                               .taken = load_relaxed(&cpu->taken)};
 
     for (unsigned i = 0; i < CACHE_STACKS; i++)
-        sums.cached += load_relaxed(&cpu->stack[i].count);
+        sums.cached += stack_count(&cpu->stack[i]);
     handed_out = sums.taken - sums.cached - (chunk_allocs - chunk_frees) * CHUNK_FRAMES;
-    sums.frees = load_relaxed(&cpu->frame_allocs) - handed_out + chunk_frees;
+    sums.frees = popped(cpu) - handed_out + chunk_frees;
     return sums;
 }
 
@@ -520,7 +543,7 @@ const char *cache_check(const struct frame_cpu *cpu)
     if (load_relaxed(&cpu->chunk_count) > cpu->chunk_max)
         return "a cache holds too many chunks";
     for (unsigned i = 0; i < CACHE_STACKS; i++) {
-        uint32_t count = load_relaxed(&cpu->stack[i].count);
+        uint32_t count = stack_count(&cpu->stack[i]);
 
         if (count > CACHE_FRAMES)
             return "a cache holds too many frames";

@@ -2,9 +2,9 @@
  *
  * Per-CPU caches of single frames and of 2 MiB chunks. What is cached counts as free.
  *
- * Only the owner touches its cache, without locks, fences or atomic read-modify-writes:
- *   - `busy` says that the owner is inside. An interrupt handler on the same CPU that finds it set goes straight to
- *     the zone.
+ * Only the owner touches its cache, without locks, fences or atomic read-modify-writes, and never from an interrupt
+ * handler (port_cache()).
+ *   - `busy` says that the owner is inside.
  *   - `attention` says that the owner is to stay out. Whoever wants to drain the cache of another CPU sets it, calls
  *     port_fence_cpus(), and waits until `busy` is 0. After the fence either the owner has seen `attention`, or the
  *     drainer sees `busy`; the owner itself needs only to keep the compiler from reordering the two.
@@ -47,12 +47,18 @@ enum cache_attention {
     CACHE_NONE,     /* the CPU has no cache */
 };
 
+/* Frames and chunks in a cache are counted from cpu->first. */
 struct frame_stack {
-    _Atomic uint32_t count;
-    uint32_t chunk; /* that the frames are taken from; counted from cpu->first */
-    bool owns;      /* that chunk, if it still has frames */
-    uint32_t frame[CACHE_FRAMES]; /* counted from cpu->first */
+    _Atomic uint64_t state; /* low byte: frames in the stack; above: those ever popped */
+    uint64_t owned : 63;    /* chunk that the frames are taken from */
+    uint64_t owns : 1;      /* it may still have some */
+    uint32_t chunk;         /* the same if all its frames are managed, else STACK_NO_CHUNK */
+    uint32_t frame[CACHE_FRAMES];
 };
+
+#define STACK_NO_CHUNK UINT32_MAX
+#define STACK_PUSH     1
+#define STACK_POP      0xff /* one more popped, one less there */
 
 struct frame_cpu {
     _Alignas(64) _Atomic uint32_t busy;
@@ -60,12 +66,11 @@ struct frame_cpu {
     uint64_t first;                /* frame of the zone's first chunk */
     uint64_t frames;               /* of the zone's first span, in which chunks are numbered like frames */
     const _Atomic uint32_t *chunk; /* the words of that span */
-    _Atomic uint64_t frame_allocs; /* frames handed out from here */
     struct frame_stack stack[CACHE_STACKS];
 
     _Atomic uint32_t chunk_count;
     uint32_t chunk_max;
-    uint32_t chunks[CACHE_CHUNKS]; /* counted from cpu->first */
+    uint32_t chunks[CACHE_CHUNKS];
     struct zone *zone;
     /* Where searches begin, so that CPUs keep apart: slot for a partly used chunk, bit of a group for a whole one.
      * Sixteen chunk words share a cache line. */
@@ -78,58 +83,95 @@ struct frame_cpu {
     struct meter meter;
 };
 
-/* By port_cpu(). Never NULL: CPUs without a cache share one that is CACHE_NONE. */
-extern struct frame_cpu *frame_cpu_table[TOPO_MAX_CPUS];
+/* By port_cache(). Never NULL: CPUs without a cache, and interrupt handlers, share one that is CACHE_NONE. */
+extern struct frame_cpu *frame_cpu_table[TOPO_MAX_CPUS + 1];
 
-/* Takes the frame on top of a stack; false: ask cache_alloc. */
-static inline bool cache_pop(struct frame_cpu *cpu, unsigned index, uint64_t *frame)
+static inline uint32_t stack_count(const struct frame_stack *stack)
 {
-    struct frame_stack *stack = &cpu->stack[index];
-    uint32_t count;
-
-    if (load_relaxed(&cpu->busy) != 0)
-        return false;
-    store_relaxed(&cpu->busy, 1);
-    compiler_fence();
-    count = load_relaxed(&stack->count);
-    if (load_acquire(&cpu->attention) != CACHE_OPEN || count == 0) {
-        store_release(&cpu->busy, 0);
-        return false;
-    }
-    *frame = cpu->first + stack->frame[count - 1];
-    store_relaxed(&stack->count, count - 1);
-    store_relaxed(&cpu->frame_allocs, load_relaxed(&cpu->frame_allocs) + 1);
-    store_release(&cpu->busy, 0);
-    return true;
+    return (uint8_t)load_relaxed(&stack->state);
 }
 
-/* Keeps a frame that is given back; false: ask cache_free. Looks at nothing but the chunk's word. */
+/* Goes in, unless the owner is to stay out. */
+static inline bool cache_enter(struct frame_cpu *cpu)
+{
+    store_relaxed(&cpu->busy, 1);
+    compiler_fence();
+    return load_acquire(&cpu->attention) == CACHE_OPEN;
+}
+
+static inline void cache_leave(struct frame_cpu *cpu)
+{
+    store_release(&cpu->busy, 0);
+}
+
+#define CACHE_EMPTY UINT64_MAX
+
+/* The frame on top of a stack; CACHE_EMPTY: ask cache_alloc. */
+static inline uint64_t cache_pop(struct frame_cpu *cpu, unsigned index)
+{
+    struct frame_stack *stack = &cpu->stack[index];
+    uint64_t frame = CACHE_EMPTY;
+
+    if (cache_enter(cpu)) {
+        uint64_t state = load_relaxed(&stack->state);
+
+        if ((uint8_t)state != 0) {
+            frame = cpu->first + stack->frame[(uint8_t)state - 1];
+            store_relaxed(&stack->state, state + STACK_POP);
+        }
+    }
+    cache_leave(cpu);
+    return frame;
+}
+
+/* Keeps a frame of the chunk that frames are taken from; false: ask cache_free. */
 static inline bool cache_push(struct frame_cpu *cpu, uint64_t frame)
 {
+    struct frame_stack *stack = &cpu->stack[STACK_FIXED];
     uint64_t offset = frame - cpu->first;
+    bool kept = false;
+
+    if (offset / CHUNK_FRAMES != stack->chunk)
+        return false;
+    if (cache_enter(cpu)) {
+        uint64_t state = load_relaxed(&stack->state);
+
+        if ((uint8_t)state < CACHE_FRAMES) {
+            stack->frame[(uint8_t)state] = (uint32_t)offset;
+            store_relaxed(&stack->state, state + STACK_PUSH);
+            kept = true;
+        }
+    }
+    cache_leave(cpu);
+    return kept;
+}
+
+/* The same for the other frames of the zone: looks at the chunk's word. False: ask cache_free. */
+static inline bool cache_push_other(struct frame_cpu *cpu, uint64_t frame)
+{
+    uint64_t offset = frame - cpu->first, chunk = offset / CHUNK_FRAMES;
     struct frame_stack *stack;
-    uint32_t low, count;
-    bool kept;
+    uint32_t low;
+    bool kept = false;
 
     if (offset >= cpu->frames)
         return false;
-    low = (uint16_t)load_relaxed(&cpu->chunk[offset / CHUNK_FRAMES]);
-    if (low >= 2 * CHUNK_MOBILE || load_relaxed(&cpu->busy) != 0) /* CHUNK_BITS only */
+    low = (uint16_t)load_relaxed(&cpu->chunk[chunk]);
+    if (low >= 2 * CHUNK_MOBILE) /* not CHUNK_BITS */
         return false;
-    store_relaxed(&cpu->busy, 1);
-    compiler_fence();
-    stack = &cpu->stack[low / CHUNK_MOBILE];
-    count = load_relaxed(&stack->count);
-    if (count == CACHE_FRAMES || (CHUNK_FREE(low) > CACHE_DENSE && stack->chunk != offset / CHUNK_FRAMES)) {
-        stack = &cpu->stack[STACK_OUT];
-        count = load_relaxed(&stack->count);
+    if (cache_enter(cpu)) {
+        stack = &cpu->stack[low / CHUNK_MOBILE];
+        if ((CHUNK_FREE(low) > CACHE_DENSE && chunk != stack->chunk) || stack_count(stack) == CACHE_FRAMES)
+            stack = &cpu->stack[STACK_OUT];
+        kept = stack_count(stack) < CACHE_FRAMES;
+        if (kept) {
+            uint64_t state = load_relaxed(&stack->state);
+
+            stack->frame[(uint8_t)state] = (uint32_t)offset;
+            store_relaxed(&stack->state, state + STACK_PUSH);
+        }
     }
-    kept = load_acquire(&cpu->attention) == CACHE_OPEN && count < CACHE_FRAMES;
-    if (kept) {
-        stack->frame[count] = (uint32_t)offset;
-        store_relaxed(&stack->count, count + 1);
-    }
-    store_release(&cpu->busy, 0);
+    cache_leave(cpu);
     return kept;
 }
 

@@ -115,7 +115,7 @@ static bool cacheable(const struct frame_request *request, const struct frame_cp
 
 static bool alloc_cached(const struct frame_request *request, uint64_t *first)
 {
-    struct frame_cpu *cpu = frame_cpu_table[port_cpu()];
+    struct frame_cpu *cpu = frame_cpu_table[port_cache()];
     bool mobile = (request->flags & FRAME_MOVABLE) != 0;
 
     if (!cacheable(request, cpu))
@@ -160,21 +160,29 @@ status_t frame_alloc(const struct frame_request *request, pfn_t *first)
     return OK;
 }
 
-/* A call of its own, so that the usual case stays small. */
+/* Calls of their own, so that the usual case stays small. */
 static __attribute__((noinline)) status_t alloc_one_slowly(uint32_t flags, pfn_t *frame)
 {
     const struct frame_request request = {
         .count = 1, .node = FRAME_NODE_ANY, .zone = ZONE_NORMAL, .flags = flags};
 
+    if ((flags & ~(uint32_t)FRAME_MOVABLE) == 0 &&
+        cache_alloc(frame_cpu_table[port_cache()], flags != 0, &frame->v))
+        return OK;
     return frame_alloc(&request, frame);
 }
 
 status_t frame_alloc_one(uint32_t flags, pfn_t *frame)
 {
-    if ((flags & ~(uint32_t)FRAME_MOVABLE) == 0 &&
-        cache_pop(frame_cpu_table[port_cpu()], flags / FRAME_MOVABLE, &frame->v))
-        return OK;
-    return alloc_one_slowly(flags, frame);
+    uint64_t found;
+
+    if ((flags & ~(uint32_t)FRAME_MOVABLE) != 0)
+        return alloc_one_slowly(flags, frame);
+    found = cache_pop(frame_cpu_table[port_cache()], flags / FRAME_MOVABLE);
+    if (found == CACHE_EMPTY)
+        return alloc_one_slowly(flags, frame);
+    *frame = pfn(found);
+    return OK;
 }
 
 /* To its zone. The event gets its number before the frames can be allocated again. */
@@ -190,13 +198,14 @@ static status_t free_direct(struct zone *zone, uint64_t first, uint64_t count)
 
 static __attribute__((noinline)) status_t free_slowly(uint64_t first, uint64_t count)
 {
-    const struct frame_range *ram = range_find(frame_system.ram, frame_system.ram_count, first);
-    struct frame_cpu *cpu = frame_cpu_table[port_cpu()];
+    struct frame_cpu *cpu = frame_cpu_table[port_cache()];
+    const struct frame_range *ram;
 
-    if (ram == NULL || count == 0 || count > ram->end - first)
-        return ERR_INVALID;
     if (count == 1 && cache_free(cpu, first))
         return OK;
+    ram = range_find(frame_system.ram, frame_system.ram_count, first);
+    if (ram == NULL || count == 0 || count > ram->end - first)
+        return ERR_INVALID;
     if (count == CHUNK_FRAMES && is_aligned(first, CHUNK_FRAMES) && cache_free_chunk(cpu, first))
         return OK;
     return free_direct(&frame_system.zone[ram->zone], first, count);
@@ -204,7 +213,7 @@ static __attribute__((noinline)) status_t free_slowly(uint64_t first, uint64_t c
 
 status_t frame_free(pfn_t first, uint64_t count)
 {
-    if (count == 1 && cache_push(frame_cpu_table[port_cpu()], first.v))
+    if (count == 1 && cache_push(frame_cpu_table[port_cache()], first.v))
         return OK;
     return free_slowly(first.v, count);
 }

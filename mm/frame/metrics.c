@@ -278,5 +278,5 @@ void frame_cpu_stats(unsigned index, struct frame_cpu_stats *stats)
         .drains = load_relaxed(&cpu->drains),
     };
     for (unsigned i = 0; i < CACHE_STACKS; i++)
-        stats->cached[i] = load_relaxed(&cpu->stack[i].count);
+        stats->cached[i] = stack_count(&cpu->stack[i]);
 }

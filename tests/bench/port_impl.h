@@ -26,6 +26,11 @@ static inline unsigned port_cpu(void)
     return bench_cpu;
 }
 
+static inline unsigned port_cache(void)
+{
+    return bench_cpu;
+}
+
 static inline uint64_t port_irq_save(void)
 {
     return 0;

@@ -34,6 +34,11 @@ static inline unsigned port_cpu(void)
     return host_cpu;
 }
 
+static inline unsigned port_cache(void)
+{
+    return host_cpu;
+}
+
 /* The state is the depth of nesting, so that restore can tell whether it is its turn. */
 static inline uint64_t port_irq_save(void)
 {

@@ -20,6 +20,7 @@ from ui import Problem
 ISAS = ("x86_64", "riscv64", "aarch64")
 VARIANTS = ("debug", "release", "clang")
 INSPECT = "tools/inspect/inspect"
+THREADED = ("unit-x86_64",)   # hosted tests that run threads; the ISA makes no difference there
 
 # Flags of another project in the caller's environment must not reach this one.
 ENVIRONMENT = {k: v for k, v in os.environ.items()
@@ -105,6 +106,12 @@ def hosted(*targets):
     """The build for this machine, under sanitizers: unit tests and inspect."""
     packages.ensure(packages.BUILD)
     return build("host", ["-Db_sanitize=address,undefined"], targets=targets)
+
+
+def hosted_tsan():
+    """The tests that run threads, under ThreadSanitizer."""
+    packages.ensure(packages.BUILD)
+    return build("host-tsan", ["-Db_sanitize=thread"], targets=[f"tests/host/{name}" for name in THREADED])
 
 
 def hosted_release():

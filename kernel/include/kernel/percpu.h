@@ -18,6 +18,7 @@ struct percpu {
     uint64_t hw_id;               /* hart id, MPIDR affinity, APIC id */
     uint32_t index;               /* dense; 0 booted */
     uint32_t node;                /* dense */
+    uint32_t cache;               /* port_cache(): index, or PORT_NO_CACHE inside an interrupt handler */
     _Atomic uint32_t online;
     _Atomic uint32_t ipi_pending; /* ipi_request bits */
     _Atomic uint64_t fenced;      /* the last port_fence_cpus() that this CPU answered */

@@ -18,31 +18,43 @@
 /* Defined by the explorer: another thread may run now. */
 void explore_point(void);
 #define ATOMIC_POINT() explore_point()
+
+/* A value, with the point after all that it takes to know it: right before the access that it is an operand
+ * of. */
+#define ATOMIC_LAST(value)           ATOMIC_LAST_1(value, __COUNTER__)
+#define ATOMIC_LAST_1(value, number) ATOMIC_LAST_2(value, number)
+#define ATOMIC_LAST_2(value, number)                                                                         \
+    __extension__({                                                                                          \
+        __auto_type last_##number = (value);                                                                 \
+        explore_point();                                                                                     \
+        last_##number;                                                                                       \
+    })
 #else
-#define ATOMIC_POINT() ((void)0)
+#define ATOMIC_POINT()     ((void)0)
+#define ATOMIC_LAST(value) (value)
 #endif
 
-#define load_relaxed(p) (ATOMIC_POINT(), atomic_load_explicit((p), memory_order_relaxed))
-#define load_acquire(p) (ATOMIC_POINT(), atomic_load_explicit((p), memory_order_acquire))
-#define load_seq_cst(p) (ATOMIC_POINT(), atomic_load_explicit((p), memory_order_seq_cst))
+#define load_relaxed(p) atomic_load_explicit(ATOMIC_LAST(p), memory_order_relaxed)
+#define load_acquire(p) atomic_load_explicit(ATOMIC_LAST(p), memory_order_acquire)
+#define load_seq_cst(p) atomic_load_explicit(ATOMIC_LAST(p), memory_order_seq_cst)
 
-#define store_relaxed(p, value) (ATOMIC_POINT(), atomic_store_explicit((p), (value), memory_order_relaxed))
-#define store_release(p, value) (ATOMIC_POINT(), atomic_store_explicit((p), (value), memory_order_release))
+#define store_relaxed(p, value) atomic_store_explicit((p), ATOMIC_LAST(value), memory_order_relaxed)
+#define store_release(p, value) atomic_store_explicit((p), ATOMIC_LAST(value), memory_order_release)
 
 /* Relaxed, and no scheduling point: for statistics and the trace, on which no decision of the allocator rests. */
 #define load_quiet(p)         atomic_load_explicit((p), memory_order_relaxed)
 #define store_quiet(p, value) atomic_store_explicit((p), (value), memory_order_relaxed)
 
 /* Each returns the value from before. */
-#define fetch_add(p, value) (ATOMIC_POINT(), atomic_fetch_add_explicit((p), (value), memory_order_seq_cst))
-#define fetch_or(p, value)  (ATOMIC_POINT(), atomic_fetch_or_explicit((p), (value), memory_order_seq_cst))
-#define fetch_and(p, value) (ATOMIC_POINT(), atomic_fetch_and_explicit((p), (value), memory_order_seq_cst))
-#define exchange(p, value)  (ATOMIC_POINT(), atomic_exchange_explicit((p), (value), memory_order_seq_cst))
+#define fetch_add(p, value) atomic_fetch_add_explicit((p), ATOMIC_LAST(value), memory_order_seq_cst)
+#define fetch_or(p, value)  atomic_fetch_or_explicit((p), ATOMIC_LAST(value), memory_order_seq_cst)
+#define fetch_and(p, value) atomic_fetch_and_explicit((p), ATOMIC_LAST(value), memory_order_seq_cst)
+#define exchange(p, value)  atomic_exchange_explicit((p), ATOMIC_LAST(value), memory_order_seq_cst)
 
 /* Whether *p was *expected and now is `desired`; if not, *expected is what it was. Fails for no other reason. */
 #define compare_exchange(p, expected, desired)                                                               \
-    (ATOMIC_POINT(), atomic_compare_exchange_strong_explicit((p), (expected), (desired), memory_order_seq_cst, \
-                                                             memory_order_seq_cst))
+    atomic_compare_exchange_strong_explicit((p), (expected), ATOMIC_LAST(desired), memory_order_seq_cst,     \
+                                            memory_order_seq_cst)
 
 /* Keeps the compiler, but not the CPU, from moving accesses across: what an interrupt on this CPU, or a CPU that
  * has seen port_fence_cpus() return, must see in order. */

@@ -11,6 +11,7 @@
 #ifndef MM_PORT_H
 #define MM_PORT_H
 
+#include <mm/topo.h>
 #include <mm/types.h>
 
 /* Where a byte of directly mapped physical memory is in the address space, and back. Valid for the memory
@@ -20,6 +21,11 @@ static inline paddr_t port_virt_to_phys(const void *pointer);
 
 /* Dense index of the running CPU, 0 … TOPO_MAX_CPUS-1. The caller must not migrate meanwhile. */
 static inline unsigned port_cpu(void);
+
+/* The per-CPU cache that the running code may use: port_cpu()'s own, or PORT_NO_CACHE where an interrupt handler runs,
+ * which may have hit that CPU inside its cache. So caches need to mask no interrupts. O(1), in every call. */
+#define PORT_NO_CACHE TOPO_MAX_CPUS
+static inline unsigned port_cache(void);
 
 /* Masks interrupts on this CPU and returns the earlier state; restore gives exactly that state back. The two
  * pair up, innermost first. */

@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The tiny machine that scenarios of mm/frame run on: one node, one zone of 1 … 4 chunks, a CPU per thread.
+ * Who holds which frame is also noted in a shadow map, which sees a frame handed out twice at once, and a
+ * lost one in the end.
+ */
+#ifndef MACHINE_H
+#define MACHINE_H
+
+#include <mm/frame.h>
+
+#include "explore.h"
+
+#define MACHINE_CHUNKS 4
+
+/* Starts anew with so many chunks, all free. */
+void machine_start(unsigned chunks);
+
+/* Starts anew with one chunk, of which the last MACHINE_HELD_BACK frames are RAM that is not handed over yet. */
+#define MACHINE_HELD_BACK 200
+void machine_start_ragged(void);
+
+/* Hands over the frames [at, at + count) of the machine; false: they were already (ERR_BUSY). */
+bool machine_release(uint64_t at, uint64_t count);
+
+/* The next machine to start has no per-CPU caches: then every call is one against the zone. */
+void machine_without_caches(void);
+
+/* The same scenario with caches and without: SCENARIOS(name, setup, .body = {…}, …). */
+#define SCENARIOS(name_, setup_, ...)                                                                        \
+    static void setup_without_caches_##name_(void)                                                           \
+    {                                                                                                        \
+        machine_without_caches();                                                                            \
+        setup_();                                                                                            \
+    }                                                                                                        \
+    SCENARIO(frame, name_##_uncached, .setup = setup_without_caches_##name_, __VA_ARGS__);                   \
+    SCENARIO(frame, name_, .setup = setup_, __VA_ARGS__)
+
+/* For .finish: verifies the allocator; what is held is given back, all chunks must then be whole again. */
+void machine_finish(void);
+
+struct run {
+    uint64_t first, count;
+};
+
+/* Takes a run of so many frames, or the frames [at, at + count) of the machine. NULL: the allocator has no
+ * memory for it; it may say nothing else. At most 16 runs at a time. */
+struct run *run_take(uint64_t count);
+struct run *run_take_at(uint64_t at, uint64_t count);
+
+/* The same, and must succeed. */
+struct run *run_need(uint64_t count);
+struct run *run_need_at(uint64_t at, uint64_t count);
+
+/* Another run, which holds the last frames of this one from now on. */
+struct run *run_split(struct run *run, uint64_t count);
+
+/* Gives a run back; must succeed. */
+void run_give(struct run *run);
+
+/* Gives back a run of `count` frames that others may be giving back too; false: they were faster. Nobody may
+ * be taking frames meanwhile. */
+bool run_try_give(struct run *run, uint64_t count);
+
+/* Runs that are held, and their frames. */
+unsigned runs_held(void);
+
+#endif

@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * mm/port.h inside the explorer: a CPU is a logical thread, interrupts are the scenario's, waiting is a
+ * switch. There is no memory behind the frames.
+ */
+#ifndef PORT_IMPL_H
+#define PORT_IMPL_H
+
+/* explore.c */
+unsigned explore_cpu(void);
+uint64_t explore_irq_save(void);
+void explore_irq_restore(uint64_t state);
+void explore_wait(void);
+
+static inline void *port_phys_to_virt(paddr_t address)
+{
+    port_panic("the memory at %#llx is looked at", (unsigned long long)address.v);
+}
+
+static inline paddr_t port_virt_to_phys(const void *pointer)
+{
+    port_panic("the physical address of %p is asked for", pointer);
+}
+
+static inline unsigned port_cpu(void)
+{
+    return explore_cpu();
+}
+
+static inline uint64_t port_irq_save(void)
+{
+    return explore_irq_save();
+}
+
+static inline void port_irq_restore(uint64_t state)
+{
+    explore_irq_restore(state);
+}
+
+static inline void port_cpu_relax(void)
+{
+    explore_wait();
+}
+
+/* Nothing takes time here. */
+static inline uint64_t port_ticks(void)
+{
+    return 0;
+}
+
+static inline void port_frame_zero(pfn_t frame)
+{
+    port_panic("frame %#llx is zeroed", (unsigned long long)frame.v);
+}
+
+static inline void port_pte_sync(void) {}
+
+#endif

@@ -15,18 +15,13 @@
 #include "trace.h"
 #include "zone.h"
 
-/* Free frames at which the next occupancy begins. */
-#define OCCUPANCY_BEGINS {16, 64, 192}
-
+/* The fewer are free, the rather a chunk is used. */
 static unsigned occupancy(unsigned free)
 {
-    static const uint16_t begins[OCCUPANCIES - 1] = OCCUPANCY_BEGINS;
-    unsigned level = 0;
-
-    while (level < OCCUPANCIES - 1 && free >= begins[level]) /* at most OCCUPANCIES rounds */
-        level++;
-    return level;
+    return (free >= 16) + (free >= 64) + (free >= 192);
 }
+
+_Static_assert(OCCUPANCIES == 4, "as many as occupancy() tells apart");
 
 static uint32_t word_place(uint32_t word)
 {
@@ -45,10 +40,29 @@ static uint32_t with_order(uint32_t word, unsigned order)
     return (word & ~(0xfu << CHUNK_ORDER_SHIFT)) | order << CHUNK_ORDER_SHIFT;
 }
 
-/* Lists a chunk anew after its word was `before`. */
-static void relist(struct zone *zone, uint64_t slot, uint32_t before)
+/* Lists a chunk anew after its word changed from `before` to `now`. */
+static void relist(struct zone *zone, uint64_t slot, uint32_t before, uint32_t now)
 {
-    listing_move(&zone->chunks_by_use, slot, word_place(before), chunk_place, zone);
+    if (word_place(before) != word_place(now))
+        listing_move(&zone->chunks_by_use, slot, word_place(before), chunk_place, zone);
+}
+
+/* Makes the order of a chunk exact. */
+static void settle(struct zone *zone, uint64_t slot)
+{
+    uint32_t word = chunk_word(zone, slot);
+
+    while (chunk_has_row(word) && CHUNK_FREE(word) > 0 && (word & CHUNK_OWNED) == 0) {
+        struct row_copy row = row_copy(&zone->row[slot]);
+        uint32_t now = with_order(word, row_largest_block(&row));
+
+        if (now == word)
+            return;
+        if (compare_exchange(&zone->chunk[slot], &word, now)) {
+            relist(zone, slot, word, now);
+            return;
+        }
+    }
 }
 
 /* ---- Giving back --------------------------------------------------------------------------------------- */
@@ -69,33 +83,44 @@ _Noreturn void freed_twice(uint64_t slot)
     port_panic("frames of chunk %#llx were freed twice at once", (unsigned long long)slot);
 }
 
-/* Raises the count after `count` bits were set and a block of 2^order frames was seen. */
-static void raise_count(struct zone *zone, uint64_t slot, unsigned count, unsigned order)
+/* The count of a chunk is 512 and its state still CHUNK_BITS: makes it the buddy's, unless another CPU does so or
+ * takes from it. */
+static void make_whole(struct zone *zone, uint64_t slot)
+{
+    uint32_t before = chunk_word(zone, slot);
+
+    move_begin(zone);
+    while (chunk_has_row(before) && CHUNK_FREE(before) == CHUNK_FRAMES) {
+        uint32_t now = (before & ~(CHUNK_OWNED | 3u << 11)) | CHUNK_BUDDY;
+
+        if (compare_exchange(&zone->chunk[slot], &before, now)) {
+            become_whole(zone, slot);
+            relist(zone, slot, before, now);
+            break;
+        }
+    }
+    move_end(zone);
+}
+
+/* Raises the count after `count` bits were set and a block of 2^order frames was seen. False: the chunk is whole
+ * without them. */
+static bool raise_count(struct zone *zone, uint64_t slot, unsigned count, unsigned order)
 {
     uint32_t before = chunk_word(zone, slot), now;
-    bool whole;
 
     do {
-        if (!chunk_has_row(before)) /* whole without these: they were free already */
-            freed_twice(slot);
+        if (!chunk_has_row(before))
+            return false;
         now = before + CHUNK_SEQUENCE + count;
-        whole = CHUNK_FREE(now) == CHUNK_FRAMES;
-        if (whole)
-            now = (now & ~(CHUNK_OWNED | 3u << 11)) | CHUNK_BUDDY;
-        else if (order > CHUNK_ORDER(now) || CHUNK_FREE(before) == 0)
+        if (order > CHUNK_ORDER(now))
             now = with_order(now, order);
-        if (whole)
-            move_begin(zone);
-        if (compare_exchange(&zone->chunk[slot], &before, now))
-            break;
-        if (whole)
-            move_end(zone);
-    } while (true);
-    if (whole) {
-        become_whole(zone, slot);
-        move_end(zone);
-    }
-    relist(zone, slot, before);
+    } while (!compare_exchange(&zone->chunk[slot], &before, now));
+    relist(zone, slot, before, now);
+    if (CHUNK_FREE(now) == CHUNK_FRAMES)
+        make_whole(zone, slot);
+    else if (order > CHUNK_ORDER(before)) /* another CPU may have taken of the block that was seen */
+        settle(zone, slot);
+    return true;
 }
 
 /* The order of a block that a row's word is part of or holds. */
@@ -121,7 +146,14 @@ status_t bitmap_put_word(struct zone *zone, uint64_t slot, unsigned index, uint6
         return ERR_BUSY;
     if ((before & bits) != 0)
         freed_twice(slot);
-    raise_count(zone, slot, bit_count(bits), block_around(zone, slot, before | bits));
+    if (!raise_count(zone, slot, bit_count(bits), block_around(zone, slot, before | bits))) {
+        uint32_t whole = chunk_word(zone, slot);
+
+        fetch_and(word, ~bits);
+        if (CHUNK_STATE(whole) != CHUNK_BUDDY || chunk_word(zone, slot) != whole)
+            freed_twice(slot);
+        return ERR_BUSY;
+    }
     return OK;
 }
 
@@ -140,7 +172,8 @@ status_t bitmap_put(struct zone *zone, uint64_t slot, unsigned at, unsigned coun
             freed_twice(slot);
         order = block > order ? block : order;
     }
-    raise_count(zone, slot, count, order);
+    if (!raise_count(zone, slot, count, order))
+        freed_twice(slot);
     return OK;
 }
 
@@ -170,42 +203,24 @@ bool chunk_put_whole(struct zone *zone, uint64_t slot)
 
 /* ---- Taking -------------------------------------------------------------------------------------------- */
 
-/* Makes the order of a chunk from which frames were taken exact, and lists it where it belongs. */
-static void settle(struct zone *zone, uint64_t slot, uint32_t before)
+/* Lowers the count of a chunk with a row by `least` to `most` frames. Returns how many, 0 if it has too few. With
+ * `own` it leaves the listing if frames are left in it. */
+static unsigned lower_count(struct zone *zone, uint64_t slot, unsigned least, unsigned most, bool own)
 {
-    uint32_t word = chunk_word(zone, slot);
-
-    while (chunk_has_row(word) && CHUNK_FREE(word) > 0 && (word & CHUNK_OWNED) == 0) {
-        struct row_copy row = row_copy(&zone->row[slot]);
-        uint32_t now = with_order(word, row_largest_block(&row));
-
-        if (now == word)
-            break;
-        if (compare_exchange(&zone->chunk[slot], &word, now)) {
-            relist(zone, slot, word); /* another CPU may have listed it so */
-            break;
-        }
-    }
-    relist(zone, slot, before);
-}
-
-/* Lowers the count of a chunk with a row by `least` to `most` frames. Returns how many, 0 if it has too few, and the
- * word from before. With `own` it leaves the listing if frames are left in it. */
-static unsigned lower_count(struct zone *zone, uint64_t slot, unsigned least, unsigned most, bool own,
-                            uint32_t *before)
-{
+    uint32_t before = chunk_word(zone, slot), now;
     unsigned count;
-    uint32_t now;
 
-    *before = chunk_word(zone, slot);
     do {
-        count = CHUNK_FREE(*before) < most ? CHUNK_FREE(*before) : most;
-        if (!chunk_has_row(*before) || count < least)
+        count = CHUNK_FREE(before) < most ? CHUNK_FREE(before) : most;
+        if (!chunk_has_row(before) || count < least)
             return 0;
-        now = *before - count;
-        if (own)
-            now = CHUNK_FREE(now) > 0 ? now | CHUNK_OWNED : now & ~CHUNK_OWNED;
-    } while (!compare_exchange(&zone->chunk[slot], before, now));
+        now = before - count;
+        if (CHUNK_FREE(now) == 0)
+            now = with_order(now & ~CHUNK_OWNED, 0);
+        else if (own)
+            now |= CHUNK_OWNED;
+    } while (!compare_exchange(&zone->chunk[slot], &before, now));
+    relist(zone, slot, before, now);
     return count;
 }
 
@@ -227,15 +242,14 @@ static unsigned take_bits(_Atomic uint64_t *word, unsigned first, unsigned most,
 
 unsigned bitmap_take_some(struct zone *zone, uint64_t slot, unsigned most, bool own, uint16_t *at)
 {
-    uint32_t before;
-    unsigned count = lower_count(zone, slot, 1, most, own, &before), taken = 0;
+    unsigned count = lower_count(zone, slot, 1, most, own), taken = 0;
 
     /* So many bits are set as were counted down; a pass over the row misses one only if other CPUs take and put
      * back bits while it goes on. */
     for (unsigned i = 0; taken < count; i = (i + 1) % ROW_WORDS)
         taken += take_bits(&zone->row[slot].word[i], i * WORD_BITS, count - taken, at + taken);
     if (count > 0)
-        settle(zone, slot, before);
+        settle(zone, slot);
     return count;
 }
 
@@ -247,7 +261,8 @@ void bitmap_disown(struct zone *zone, uint64_t slot)
         if ((before & CHUNK_OWNED) == 0)
             return;
     } while (!compare_exchange(&zone->chunk[slot], &before, before & ~CHUNK_OWNED));
-    settle(zone, slot, before);
+    relist(zone, slot, before, before & ~CHUNK_OWNED);
+    settle(zone, slot);
 }
 
 /* Takes all of `bits` or none. */
@@ -265,22 +280,21 @@ static bool take_mask(_Atomic uint64_t *word, uint64_t bits)
 /* Takes a run of a chunk that has a row. */
 static bool take_run(struct zone *zone, uint64_t slot, unsigned at, unsigned count)
 {
-    unsigned i = at / WORD_BITS, end = at + count;
-    uint32_t before;
+    unsigned first = at / WORD_BITS, last = (at + count - 1) / WORD_BITS, i = first;
 
-    if (lower_count(zone, slot, count, count, false, &before) == 0)
+    if (lower_count(zone, slot, count, count, false) == 0)
         return false;
-    while (i <= (end - 1) / WORD_BITS && take_mask(&zone->row[slot].word[i], row_mask(i, at, end)))
+    while (i <= last && take_mask(&zone->row[slot].word[i], row_mask(i, at, at + count)))
         i++;
-    if (i > (end - 1) / WORD_BITS) {
-        settle(zone, slot, before);
-        return true;
+    if (i <= last) {
+        while (i-- > first)
+            fetch_or(&zone->row[slot].word[i], row_mask(i, at, at + count));
+        if (!raise_count(zone, slot, count, CHUNK_SHIFT - 1))
+            freed_twice(slot);
+        return false;
     }
-    while (i-- > at / WORD_BITS)
-        fetch_or(&zone->row[slot].word[i], row_mask(i, at, end));
-    raise_count(zone, slot, count, CHUNK_ORDER(before));
-    settle(zone, slot, before);
-    return false;
+    settle(zone, slot);
+    return true;
 }
 
 void bitmap_break(struct zone *zone, uint64_t slot, unsigned at, unsigned count, uint32_t flags)
@@ -297,8 +311,9 @@ void bitmap_break(struct zone *zone, uint64_t slot, unsigned at, unsigned count,
     }
     row_store(&zone->row[slot], &row);
     word = (before & -CHUNK_SEQUENCE) | CHUNK_BITS | flags | ((uint32_t)CHUNK_FRAMES - count);
-    store_release(&zone->chunk[slot], with_order(word, row_largest_block(&row)));
-    relist(zone, slot, before);
+    word = with_order(word, row_largest_block(&row));
+    store_release(&zone->chunk[slot], word);
+    relist(zone, slot, before, word);
     trace_chunk(FRAME_EVENT_BROKEN, zone, slot);
 }
 
@@ -330,8 +345,8 @@ bool bitmap_all_free(const struct zone *zone, uint64_t slot, unsigned at, unsign
     uint32_t word = chunk_word(zone, slot);
     struct row_copy row;
 
-    if (!chunk_has_row(word))
-        return CHUNK_STATE(word) == CHUNK_BUDDY;
+    if (!chunk_has_row(word)) /* the bit goes first when another CPU takes the chunk */
+        return CHUNK_STATE(word) == CHUNK_BUDDY && (whole_word(zone, slot / GROUP_CHUNKS) >> slot % GROUP_CHUNKS & 1);
     row = row_copy(&zone->row[slot]);
     return CHUNK_FREE(word) >= count && row_count(&row, at, count) == count;
 }
@@ -347,8 +362,9 @@ bool bitmap_none_free(const struct zone *zone, uint64_t slot, unsigned at, unsig
     return row_count(&row, at, count) == 0;
 }
 
-/* The wanted run in one chunk. */
-static bool probe(const struct zone *zone, const struct want *want, uint64_t slot, uint64_t *frame)
+#define FULLEST_TRIES 16
+
+bool bitmap_find_in(const struct zone *zone, const struct want *want, uint64_t slot, uint64_t *frame)
 {
     uint64_t base = zone_frame(zone, slot);
     struct row_copy row;
@@ -389,7 +405,7 @@ static bool find_sure(const struct zone *zone, const struct want *want, bool mob
         uint64_t slot = listing_next(&zone->chunks_by_use, next_place(mobile, places), 0);
 
         for (unsigned tries = 0; slot != SUMMARY_NONE && tries < 2; tries++) {
-            if (probe(zone, want, slot, frame))
+            if (bitmap_find_in(zone, want, slot, frame))
                 return true;
             slot = listing_next(&zone->chunks_by_use, next_place(mobile, places), slot + 1);
         }
@@ -407,7 +423,7 @@ static bool find_perhaps(const struct zone *zone, const struct want *want, bool 
         for (; slot != SUMMARY_NONE; slot = listing_next(&zone->chunks_by_use, place, slot + 1)) {
             if (probes-- == 0)
                 return false;
-            if (probe(zone, want, slot, frame))
+            if (bitmap_find_in(zone, want, slot, frame))
                 return true;
         }
     }
@@ -428,19 +444,24 @@ bool bitmap_find(const struct zone *zone, const struct want *want, bool mobile, 
                         places_of(zone, mobile, least, (unsigned)min_u64(sure, CHUNK_SHIFT)), probes, frame);
 }
 
-uint64_t bitmap_fullest(const struct zone *zone, bool mobile, uint64_t from)
+unsigned bitmap_take_fullest(struct zone *zone, bool mobile, uint64_t from, unsigned most, uint64_t *slot, uint16_t *at)
 {
     uint64_t places = places_of(zone, mobile, 0, CHUNK_SHIFT);
+    unsigned tries = 0, count;
 
-    /* A place without members only while another CPU empties it. */
     for (; places != 0; places &= places - 1) {
         uint32_t place = next_place(mobile, places);
-        uint64_t slot = listing_next(&zone->chunks_by_use, place, from);
 
-        if (slot == SUMMARY_NONE)
-            slot = listing_next(&zone->chunks_by_use, place, 0);
-        if (slot != SUMMARY_NONE)
-            return slot;
+        *slot = listing_next(&zone->chunks_by_use, place, from);
+        if (*slot == SUMMARY_NONE)
+            *slot = listing_next(&zone->chunks_by_use, place, 0);
+        /* Usually the first. Others empty a chunk, or have emptied it and not yet taken it from the set. */
+        for (; *slot != SUMMARY_NONE && tries < FULLEST_TRIES; tries++) {
+            count = bitmap_take_some(zone, *slot, most, true, at);
+            if (count > 0)
+                return count;
+            *slot = listing_next(&zone->chunks_by_use, place, *slot + 1);
+        }
     }
-    return SUMMARY_NONE;
+    return 0;
 }

@@ -12,6 +12,9 @@ struct frame_cpu *frame_cpu_table[TOPO_MAX_CPUS + 1] = {[0 ... TOPO_MAX_CPUS] = 
 
 static _Atomic bool switched_off;
 
+/* Drains that have ended: what they put back may have come after a search had passed by. */
+static _Atomic uint64_t drains;
+
 /* CPUs whose caches may hold frames. */
 static _Atomic uint64_t active[CPU_WORDS];
 
@@ -131,20 +134,17 @@ static unsigned take_batch(struct frame_cpu *cpu, struct frame_stack *stack, boo
     struct zone *zone = cpu->zone;
     unsigned count = 0;
 
-    if (stack->owns) {
-        *slot = slot_of(cpu, stack->owned * CHUNK_FRAMES);
+    *slot = load_relaxed(&stack->owned);
+    if (*slot != STACK_NO_SLOT) {
         count = bitmap_take_some(zone, *slot, CACHE_BATCH, true, at);
         if (count == 0)
             bitmap_disown(zone, *slot);
     }
-    /* Without frames only if another CPU empties the chunk at this moment: then the next is tried. */
-    while (count == 0 && (*slot = bitmap_fullest(zone, mobile, cpu->start)) != SUMMARY_NONE)
-        count = bitmap_take_some(zone, *slot, CACHE_BATCH, true, at);
+    if (count == 0)
+        count = bitmap_take_fullest(zone, mobile, cpu->start, CACHE_BATCH, slot, at);
     if (count == 0)
         count = break_whole(cpu, mobile, slot, at);
-    if (count == 0 && (*slot = bitmap_fullest(zone, !mobile, cpu->start)) != SUMMARY_NONE)
-        count = bitmap_take_some(zone, *slot, CACHE_BATCH, true, at);
-    return count;
+    return count > 0 ? count : bitmap_take_fullest(zone, !mobile, cpu->start, CACHE_BATCH, slot, at);
 }
 
 /* Fills an empty stack, so that the lowest frame is handed out first. */
@@ -155,14 +155,13 @@ static bool refill(struct frame_cpu *cpu, struct frame_stack *stack, bool mobile
     unsigned count;
 
     count = take_batch(cpu, stack, mobile, &slot, at);
-    stack->owns = count > 0;
+    store_relaxed(&stack->owned, count > 0 ? slot : STACK_NO_SLOT);
     stack->chunk = STACK_NO_CHUNK;
     if (count == 0)
         return false;
     offset = zone_frame(cpu->zone, slot) - cpu->first;
-    stack->owned = offset / CHUNK_FRAMES;
     if (CHUNK_STATE(chunk_word(cpu->zone, slot)) == CHUNK_BITS)
-        stack->chunk = (uint32_t)stack->owned;
+        stack->chunk = (uint32_t)(offset / CHUNK_FRAMES);
     for (unsigned i = 0; i < count; i++)
         stack->frame[count - 1 - i] = (uint32_t)offset + at[i];
     store_relaxed(&stack->state, load_relaxed(&stack->state) + count);
@@ -317,6 +316,23 @@ bool cache_free_chunk(struct frame_cpu *cpu, uint64_t frame)
     return true;
 }
 
+bool cache_find_owned(const struct zone *zone, const struct want *want, uint64_t *first)
+{
+    for (unsigned i = 0; i < CPU_WORDS; i++) {
+        for (uint64_t bits = load_seq_cst(&active[i]); bits != 0; bits &= bits - 1) {
+            const struct frame_cpu *cpu = frame_cpu_table[i * WORD_BITS + bit_lowest(bits)];
+
+            for (unsigned j = 0; cpu->zone == zone && j < CACHE_STACKS; j++) {
+                uint64_t slot = load_relaxed(&cpu->stack[j].owned);
+
+                if (slot != STACK_NO_SLOT && bitmap_find_in(zone, want, slot, first))
+                    return true;
+            }
+        }
+    }
+    return false;
+}
+
 /* ---- Draining ------------------------------------------------------------------------------------------ */
 
 /* Keeps the owner out from now on; it may still be inside until the next fence is over. */
@@ -338,11 +354,12 @@ static void empty(struct frame_cpu *cpu, unsigned index)
         struct frame_stack *stack = &cpu->stack[i];
 
         flush(cpu, stack);
-        if (stack->owns)
-            bitmap_disown(cpu->zone, slot_of(cpu, stack->owned * CHUNK_FRAMES));
-        stack->owns = false;
+        if (load_relaxed(&stack->owned) != STACK_NO_SLOT)
+            bitmap_disown(cpu->zone, load_relaxed(&stack->owned));
+        store_relaxed(&stack->owned, STACK_NO_SLOT);
     }
     flush_chunks(cpu, 0);
+    fetch_add(&drains, 1);
     fetch_and(&active[index / WORD_BITS], ~(UINT64_C(1) << index % WORD_BITS));
     store_release(&cpu->attention, CACHE_PARKED);
 }
@@ -367,6 +384,11 @@ static bool others_done(unsigned word, uint64_t seen)
             port_cpu_relax();
     }
     return seen != 0;
+}
+
+uint64_t cache_drains(void)
+{
+    return load_seq_cst(&drains);
 }
 
 bool cache_drain_all(void)
@@ -423,6 +445,7 @@ static struct zone *zone_of_node(uint16_t node)
 
 void cache_reset(void)
 {
+    store_relaxed(&switched_off, false);
     for (unsigned i = 0; i < TOPO_MAX_CPUS; i++) /* the last never changes */
         frame_cpu_table[i] = &no_cache;
     for (unsigned i = 0; i < CPU_WORDS; i++)
@@ -446,8 +469,10 @@ void cache_set_home(struct frame_cpu *cpu, unsigned index, uint16_t node)
         return;
     cpu->chunk = zone->chunk;
     cpu->start = zone->groups * GROUP_CHUNKS / (frame_system.topo->cpu_count + 1) * index;
-    for (unsigned i = 0; i < CACHE_STACKS; i++)
+    for (unsigned i = 0; i < CACHE_STACKS; i++) {
         cpu->stack[i].chunk = STACK_NO_CHUNK;
+        store_relaxed(&cpu->stack[i].owned, STACK_NO_SLOT);
+    }
     cpu->bit = index * 16 % WORD_BITS;
     cpu->chunk_max = (uint32_t)min_u64(CACHE_CHUNKS, zone->groups * GROUP_CHUNKS / 64);
     if (!load_relaxed(&switched_off))

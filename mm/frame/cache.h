@@ -50,13 +50,13 @@ enum cache_attention {
 /* Frames and chunks in a cache are counted from cpu->first. */
 struct frame_stack {
     _Atomic uint64_t state; /* low byte: frames in the stack; above: those ever popped */
-    uint64_t owned : 63;    /* chunk that the frames are taken from */
-    uint64_t owns : 1;      /* it may still have some */
-    uint32_t chunk;         /* the same if all its frames are managed, else STACK_NO_CHUNK */
+    _Atomic uint64_t owned; /* slot of the chunk that the frames are taken from; STACK_NO_SLOT: none */
+    uint32_t chunk;         /* the same chunk if all its frames are managed, else STACK_NO_CHUNK */
     uint32_t frame[CACHE_FRAMES];
 };
 
 #define STACK_NO_CHUNK UINT32_MAX
+#define STACK_NO_SLOT  UINT64_MAX
 #define STACK_PUSH     1
 #define STACK_POP      0xff /* one more popped, one less there */
 
@@ -186,9 +186,15 @@ bool cache_free(struct frame_cpu *cpu, uint64_t frame);
 bool cache_alloc_chunk(struct frame_cpu *cpu, bool mobile, uint64_t *frame);
 bool cache_free_chunk(struct frame_cpu *cpu, uint64_t frame);
 
+/* Whether the wanted run of < 512 frames is in a chunk that a CPU owns, and so is not listed. */
+bool cache_find_owned(const struct zone *zone, const struct want *want, uint64_t *first);
+
 /* Empties the caches of all CPUs. False: they were empty. Masks interrupts. From an interrupt that hit its own CPU
  * inside its cache: does nothing, and says so. */
 bool cache_drain_all(void);
+
+/* How often a cache was emptied so far. */
+uint64_t cache_drains(void);
 
 /* Empties one CPU's. */
 void cache_drain(unsigned cpu);

@@ -140,6 +140,22 @@ static bool alloc_any(const struct frame_request *request, const struct want *wa
     return ((request->flags & FRAME_AT) == 0 && alloc_cached(request, first)) || alloc_direct(request, want, first);
 }
 
+/* Other CPUs may cache again what a drain has brought before we come to it: so often we ask for it. */
+#define DRAINS 8
+
+static bool alloc_or_drain(const struct frame_request *request, const struct want *want, uint64_t *first)
+{
+    for (unsigned i = 0; i < DRAINS; i++) {
+        uint64_t drains = cache_drains();
+
+        if (alloc_any(request, want, first))
+            return true;
+        if (!cache_drain_all() && cache_drains() == drains)
+            return false;
+    }
+    return false;
+}
+
 status_t frame_alloc(const struct frame_request *request, pfn_t *first)
 {
     struct want want;
@@ -150,7 +166,7 @@ status_t frame_alloc(const struct frame_request *request, pfn_t *first)
     if (!request_valid(request))
         return ERR_INVALID;
     want = want_of(request);
-    if (!alloc_any(request, &want, &found) && !(cache_drain_all() && alloc_any(request, &want, &found)))
+    if (!alloc_or_drain(request, &want, &found))
         return ERR_NO_MEMORY;
     *first = pfn(found);
     if ((request->flags & FRAME_ZEROED) != 0) {

@@ -1,29 +1,32 @@
 /* SPDX-License-Identifier: MIT */
 #include "listing.h"
 
-static void add(struct listing *listing, uint32_t place, uint64_t member)
+/* As between the levels of a set. */
+static void sync_occupied(struct listing *listing, uint32_t place)
 {
     set_word_t *occupied = &listing->occupied[place / LISTING_BLOCK];
     uint64_t bit = UINT64_C(1) << place % LISTING_BLOCK;
+    bool any;
 
-    summary_add(&listing->shape, listing_set(listing, place), member);
-    if ((load_seq_cst(occupied) & bit) == 0)
-        fetch_or(occupied, bit);
+    while ((any = summary_any(&listing->shape, listing_set(listing, place))) !=
+           ((load_seq_cst(occupied) & bit) != 0)) {
+        if (any)
+            fetch_or(occupied, bit);
+        else
+            fetch_and(occupied, ~bit);
+    }
 }
 
-/* As with the levels of a set: the bit goes, and comes back if somebody added meanwhile. */
+static void add(struct listing *listing, uint32_t place, uint64_t member)
+{
+    summary_add(&listing->shape, listing_set(listing, place), member);
+    sync_occupied(listing, place);
+}
+
 static void remove(struct listing *listing, uint32_t place, uint64_t member)
 {
-    const set_word_t *set = listing_set(listing, place);
-    set_word_t *occupied = &listing->occupied[place / LISTING_BLOCK];
-    uint64_t bit = UINT64_C(1) << place % LISTING_BLOCK;
-
     summary_remove(&listing->shape, listing_set(listing, place), member);
-    if (summary_any(&listing->shape, set))
-        return;
-    fetch_and(occupied, ~bit);
-    if (summary_any(&listing->shape, set))
-        fetch_or(occupied, bit);
+    sync_occupied(listing, place);
 }
 
 void listing_move(struct listing *listing, uint64_t member, uint32_t listed, listing_place_t place_of,

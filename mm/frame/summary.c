@@ -17,39 +17,44 @@ void summary_shape_init(struct summary_shape *shape, uint64_t members)
     shape->offset[shape->depth] = offset;
 }
 
-/* Sets the member's bit on a level and makes sure of those above. `member` counts as the level does. */
-static void add_from(const struct summary_shape *shape, set_word_t *set, uint32_t level, uint64_t member)
+/* Makes the bit of each upper level say whether the word below has any. Bound: a round per level, and another for
+ * each change of the word below by another CPU meanwhile. */
+static void sync_upwards(const struct summary_shape *shape, set_word_t *set, uint64_t member)
 {
-    for (; level < shape->depth; level++, member /= WORD_BITS) {
-        set_word_t *word = &set[shape->offset[level] + member / WORD_BITS];
-        uint64_t bit = UINT64_C(1) << member % WORD_BITS;
+    for (uint32_t level = 1; level < shape->depth;) {
+        const set_word_t *below = &set[shape->offset[level - 1] + member / WORD_BITS];
+        set_word_t *word = &set[shape->offset[level] + member / WORD_BITS / WORD_BITS];
+        uint64_t bit = UINT64_C(1) << member / WORD_BITS % WORD_BITS;
+        bool any = load_seq_cst(below) != 0;
 
-        if ((load_seq_cst(word) & bit) == 0)
+        if (any == ((load_seq_cst(word) & bit) != 0)) {
+            member /= WORD_BITS;
+            level++;
+        } else if (any) {
             fetch_or(word, bit);
+        } else {
+            fetch_and(word, ~bit);
+        }
     }
 }
 
 void summary_add(const struct summary_shape *shape, set_word_t *set, uint64_t member)
 {
-    add_from(shape, set, 0, member);
+    set_word_t *word = &set[member / WORD_BITS];
+    uint64_t bit = UINT64_C(1) << member % WORD_BITS;
+
+    if ((load_seq_cst(word) & bit) == 0)
+        fetch_or(word, bit);
+    sync_upwards(shape, set, member);
 }
 
 void summary_remove(const struct summary_shape *shape, set_word_t *set, uint64_t member)
 {
-    if ((load_seq_cst(&set[member / WORD_BITS]) >> member % WORD_BITS & 1) == 0)
-        return;
-    for (uint32_t level = 0; level < shape->depth; level++, member /= WORD_BITS) {
-        set_word_t *word = &set[shape->offset[level] + member / WORD_BITS];
-        uint64_t bit = UINT64_C(1) << member % WORD_BITS;
-        uint64_t left = fetch_and(word, ~bit) & ~bit;
+    set_word_t *word = &set[member / WORD_BITS];
+    uint64_t bit = UINT64_C(1) << member % WORD_BITS;
 
-        if (level > 0 && load_seq_cst(&set[shape->offset[level - 1] + member]) != 0) {
-            add_from(shape, set, level, member);
-            return;
-        }
-        if (left != 0)
-            return;
-    }
+    if ((load_seq_cst(word) & bit) != 0 && (fetch_and(word, ~bit) & ~bit) == 0)
+        sync_upwards(shape, set, member);
 }
 
 /* The least bit ≥ from of a level, or SUMMARY_NONE if its word has none. */

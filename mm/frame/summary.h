@@ -7,9 +7,9 @@
  * Many sets of one size share a shape; a set is then nothing but its words, level 0 first, zero when empty.
  *
  * A set is a hint: what it says is verified by whoever uses it. While nobody changes it, it is exact. Whoever
- * clears a bit of an upper level looks at the word below again afterwards, and whoever sets one below makes sure
- * of the bit above; of two that do so at once, the later one sees the other's word (all accesses are sequentially
- * consistent), so no member stays hidden.
+ * changes a word compares the bit above with it, and puts that right, until a look at the word and then at the bit
+ * finds them to agree. The last to change the word is the last to look, and all accesses are sequentially consistent;
+ * so what it leaves is right, and what others did before is seen.
  */
 #ifndef MM_FRAME_SUMMARY_H
 #define MM_FRAME_SUMMARY_H

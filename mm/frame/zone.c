@@ -16,9 +16,9 @@
 /* Partly used chunks that may or may not hold an odd run are tried this often before a chunk is broken. */
 #define PROBES_BEFORE_BREAKING 16
 
-/* Searches that found nothing while chunks were on the move between bitmap and buddy are repeated so often. A
- * search that lost a race is repeated without counting: another CPU has won each. */
-#define SEARCHES 64
+/* A search is repeated so often if it found nothing while chunks were on the move between bitmap and buddy, or if
+ * another CPU was faster; then the request fails. */
+#define SEARCHES 16
 
 /* What of a run lies where. */
 struct pieces {
@@ -117,14 +117,26 @@ static bool find(const struct zone *zone, const struct want *want, uint64_t *fir
         *first = zone_frame(zone, slot);
         return true;
     }
-    /* Bound: every chunk of the zone. Last, those of the other mobility class. */
+    /* Bound: every chunk of the zone. Last, those of the other mobility class, and those that a CPU owns. */
     return want->count < CHUNK_FRAMES && (bitmap_find(zone, want, want->mobile, UINT64_MAX, first) ||
-                                          bitmap_find(zone, want, !want->mobile, UINT64_MAX, first));
+                                          bitmap_find(zone, want, !want->mobile, UINT64_MAX, first) ||
+                                          cache_find_owned(zone, want, first));
+}
+
+/* Whether a search that found nothing may be believed. It may have passed by a chunk that was on its way between bitmap
+ * and buddy, or from one set to another. The former is known for sure; the latter is if any free frame would have done,
+ * and a longer run may be refused for it. */
+static bool believable(const struct zone *zone, const struct want *want, uint64_t moves)
+{
+    bool any_would_do = want->count == 1 && want->align == 1 && want->end >= zone->end;
+
+    return (uint32_t)moves == 0 && load_seq_cst(&zone->moves) == moves &&
+           !(any_would_do && zone_free_frames(zone) > 0);
 }
 
 bool zone_alloc(struct zone *zone, const struct want *want, uint64_t *first)
 {
-    for (unsigned searches = 0; searches < SEARCHES;) {
+    for (unsigned searches = 0; searches < SEARCHES; searches++) {
         uint64_t moves = load_seq_cst(&zone->moves);
 
         if (find(zone, want, first)) {
@@ -135,11 +147,9 @@ bool zone_alloc(struct zone *zone, const struct want *want, uint64_t *first)
                 fetch_add(&zone->allocs, 1);
                 return true;
             }
-            continue;
-        }
-        if ((uint32_t)moves == 0 && load_seq_cst(&zone->moves) == moves)
+        } else if (believable(zone, want, moves)) {
             break;
-        searches++;
+        }
         port_cpu_relax();
     }
     fetch_add(&zone->failures, 1);

@@ -212,9 +212,12 @@ bool bitmap_none_free(const struct zone *zone, uint64_t slot, unsigned at, unsig
  * are tried fullest first; then up to `probes` of those that may have one. False: none found. */
 bool bitmap_find(const struct zone *zone, const struct want *want, bool mobile, uint64_t probes, uint64_t *frame);
 
-/* The fullest chunk of a mobility class that has a free frame, looking from slot `from` on and then from the
- * start; or SUMMARY_NONE. */
-uint64_t bitmap_fullest(const struct zone *zone, bool mobile, uint64_t from);
+/* The first frame of a run of < 512 frames in a given chunk with a row. */
+bool bitmap_find_in(const struct zone *zone, const struct want *want, uint64_t slot, uint64_t *frame);
+
+/* Takes up to `most` frames of the fullest chunk of a mobility class, as bitmap_take_some with `own`, looking from slot
+ * `from` on and then from the start. Returns how many; 0: there are none, or other CPUs were faster. */
+unsigned bitmap_take_fullest(struct zone *zone, bool mobile, uint64_t from, unsigned most, uint64_t *slot, uint16_t *at);
 
 /* Where a chunk belongs. */
 uint32_t chunk_place(const void *zone, uint64_t slot);

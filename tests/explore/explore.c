@@ -57,6 +57,7 @@ static bool interleaved; /* the threads run: points are steps */
 static unsigned cpu;     /* that runs, or in whose name setup and finish do */
 static unsigned step, used, preemptions;
 static bool live[EXPLORE_THREADS], waiting[EXPLORE_THREADS], struck[EXPLORE_THREADS];
+static bool inside[EXPLORE_THREADS]; /* an interrupt handler */
 static unsigned masked[EXPLORE_THREADS];
 static unsigned reports;
 
@@ -271,7 +272,9 @@ static void strike(void)
 {
     struck[cpu] = true;
     masked[cpu]++;
+    inside[cpu] = true;
     scenario->interrupt();
+    inside[cpu] = false;
     masked[cpu]--;
 }
 
@@ -329,6 +332,11 @@ unsigned explore_cpu(void)
     return cpu;
 }
 
+bool explore_in_interrupt(void)
+{
+    return inside[cpu];
+}
+
 void explore_be_cpu(unsigned cpu_)
 {
     cpu = cpu_;
@@ -379,7 +387,7 @@ static void run_execution(void)
     scenario->setup();
     for (unsigned i = 0; i < threads; i++) {
         live[i] = true;
-        waiting[i] = struck[i] = false;
+        waiting[i] = struck[i] = inside[i] = false;
         offer(&options, '0' + (char)i);
     }
     cpu = 0;

@@ -8,6 +8,7 @@
 
 /* explore.c */
 unsigned explore_cpu(void);
+bool explore_in_interrupt(void);
 uint64_t explore_irq_save(void);
 void explore_irq_restore(uint64_t state);
 void explore_wait(void);
@@ -25,6 +26,11 @@ static inline paddr_t port_virt_to_phys(const void *pointer)
 static inline unsigned port_cpu(void)
 {
     return explore_cpu();
+}
+
+static inline unsigned port_cache(void)
+{
+    return explore_in_interrupt() ? PORT_NO_CACHE : explore_cpu();
 }
 
 static inline uint64_t port_irq_save(void)

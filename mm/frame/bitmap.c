@@ -40,10 +40,16 @@ static uint32_t with_order(uint32_t word, unsigned order)
     return (word & ~(0xfu << CHUNK_ORDER_SHIFT)) | order << CHUNK_ORDER_SHIFT;
 }
 
+/* What of a chunk word decides about its place, beside the occupancy. */
+#define PLACE_BITS (0xfu << CHUNK_ORDER_SHIFT | CHUNK_OWNED | CHUNK_MOBILE | 3u << 11)
+
 /* Lists a chunk anew after its word changed from `before` to `now`. */
-static void relist(struct zone *zone, uint64_t slot, uint32_t before, uint32_t now)
+static inline void relist(struct zone *zone, uint64_t slot, uint32_t before, uint32_t now)
 {
-    if (word_place(before) != word_place(now))
+    bool same = ((before ^ now) & PLACE_BITS) == 0 && CHUNK_FREE(before) != 0 && CHUNK_FREE(now) != 0 &&
+                occupancy(CHUNK_FREE(before)) == occupancy(CHUNK_FREE(now));
+
+    if (!same)
         listing_move(&zone->chunks_by_use, slot, word_place(before), chunk_place, zone);
 }
 

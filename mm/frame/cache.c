@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: MIT */
+#include <string.h>
+
 #include <mm/port.h>
 
 #include "cache.h"
@@ -17,6 +19,12 @@ static _Atomic uint64_t drains;
 
 /* CPUs whose caches may hold frames. */
 static _Atomic uint64_t active[CPU_WORDS];
+
+/* Words of `active` in use. */
+static unsigned active_words(void)
+{
+    return (frame_system.cpu_count + WORD_BITS - 1) / WORD_BITS;
+}
 
 static void count_up(_Atomic uint64_t *counter, uint64_t by)
 {
@@ -76,23 +84,11 @@ static void put_word(struct frame_cpu *cpu, uint32_t first, uint64_t bits)
     }
 }
 
-/* Has the lines that will be written on their way at once rather than one after the other. */
-static void fetch_lines(const struct frame_cpu *cpu, const struct frame_stack *stack, uint32_t count)
-{
-    for (uint32_t i = 0; i < count; i++) {
-        uint64_t slot = slot_of(cpu, stack->frame[i]);
-
-        __builtin_prefetch(&cpu->zone->row[slot].word[stack->frame[i] % CHUNK_FRAMES / WORD_BITS], 1);
-        __builtin_prefetch(&cpu->zone->chunk[slot], 1);
-    }
-}
-
 /* Gives all frames of a stack back, neighbours in a row together. */
 static void flush(struct frame_cpu *cpu, struct frame_stack *stack)
 {
     uint32_t count = stack_count(stack);
 
-    fetch_lines(cpu, stack, count);
     for (uint32_t i = 0; i < count;) {
         uint32_t first = stack->frame[i] - stack->frame[i] % WORD_BITS;
         uint64_t bits = 0;
@@ -109,8 +105,8 @@ static void flush(struct frame_cpu *cpu, struct frame_stack *stack)
     store_relaxed(&stack->state, load_relaxed(&stack->state) - count);
 }
 
-/* Breaks a whole chunk and takes its first frames. Returns how many, 0 if there is none. */
-static unsigned break_whole(struct frame_cpu *cpu, bool mobile, uint64_t *slot, uint16_t *at)
+/* Breaks a whole chunk and takes its first `most` frames. Returns how many, 0 if there is none. */
+static unsigned break_whole(struct frame_cpu *cpu, bool mobile, unsigned most, uint64_t *slot, uint16_t *at)
 {
     struct zone *zone = cpu->zone;
     uint64_t group, bit;
@@ -119,55 +115,62 @@ static unsigned break_whole(struct frame_cpu *cpu, bool mobile, uint64_t *slot, 
     bit = buddy_take_some(zone, 1, cpu->bit, &group);
     if (bit != 0) {
         *slot = group * GROUP_CHUNKS + bit_lowest(bit);
-        bitmap_break(zone, *slot, 0, CACHE_BATCH, CHUNK_OWNED | (mobile ? CHUNK_MOBILE : 0));
+        bitmap_break(zone, *slot, 0, most, CHUNK_OWNED | (mobile ? CHUNK_MOBILE : 0));
     }
     move_end(zone);
-    for (unsigned i = 0; i < CACHE_BATCH; i++)
+    for (unsigned i = 0; i < most; i++)
         at[i] = (uint16_t)i;
-    return bit != 0 ? CACHE_BATCH : 0;
+    return bit != 0 ? most : 0;
 }
 
-/* Up to CACHE_BATCH frames of one chunk: the one we own, while it lasts; then the fullest of the mobility class; then
- * a whole one; then the fullest of the other class. Returns how many. */
-static unsigned take_batch(struct frame_cpu *cpu, struct frame_stack *stack, bool mobile, uint64_t *slot, uint16_t *at)
+/* Up to `most` frames of one chunk: the one we own, while it lasts; then the fullest of the mobility class; then a whole
+ * one; then the fullest of the other class. Returns how many. */
+static unsigned take_batch(struct frame_cpu *cpu, struct frame_stack *stack, bool mobile, unsigned most, uint64_t *slot,
+                           uint16_t *at)
 {
     struct zone *zone = cpu->zone;
     unsigned count = 0;
 
     *slot = load_relaxed(&stack->owned);
     if (*slot != STACK_NO_SLOT) {
-        count = bitmap_take_some(zone, *slot, CACHE_BATCH, true, at);
+        count = bitmap_take_some(zone, *slot, most, true, at);
         if (count == 0)
             bitmap_disown(zone, *slot);
     }
     if (count == 0)
-        count = bitmap_take_fullest(zone, mobile, cpu->start, CACHE_BATCH, slot, at);
+        count = bitmap_take_fullest(zone, mobile, cpu->start, most, slot, at);
     if (count == 0)
-        count = break_whole(cpu, mobile, slot, at);
-    return count > 0 ? count : bitmap_take_fullest(zone, !mobile, cpu->start, CACHE_BATCH, slot, at);
+        count = break_whole(cpu, mobile, most, slot, at);
+    return count > 0 ? count : bitmap_take_fullest(zone, !mobile, cpu->start, most, slot, at);
 }
 
-/* Fills an empty stack, so that the lowest frame is handed out first. */
+/* Fills an empty stack from one chunk after the other, so that the lowest frame of each is handed out first: the first
+ * chunk goes on top. Bound: CACHE_BATCH rounds, as each brings a frame. */
 static bool refill(struct frame_cpu *cpu, struct frame_stack *stack, bool mobile)
 {
-    uint64_t start = port_ticks(), slot, offset;
+    uint64_t start = port_ticks(), slot = STACK_NO_SLOT, offset = 0;
     uint16_t at[CACHE_BATCH];
+    uint32_t top = CACHE_BATCH;
     unsigned count;
 
-    count = take_batch(cpu, stack, mobile, &slot, at);
-    store_relaxed(&stack->owned, count > 0 ? slot : STACK_NO_SLOT);
-    stack->chunk = STACK_NO_CHUNK;
-    if (count == 0)
+    while (top > 0 && (count = take_batch(cpu, stack, mobile, top, &slot, at)) > 0) {
+        offset = zone_frame(cpu->zone, slot) - cpu->first;
+        store_relaxed(&stack->owned, slot);
+        for (unsigned i = 0; i < count; i++)
+            stack->frame[--top] = (uint32_t)offset + at[i];
+    }
+    count = CACHE_BATCH - top;
+    if (count == 0) {
+        store_relaxed(&stack->owned, STACK_NO_SLOT);
         return false;
-    offset = zone_frame(cpu->zone, slot) - cpu->first;
-    if (CHUNK_STATE(chunk_word(cpu->zone, slot)) == CHUNK_BITS)
-        stack->chunk = (uint32_t)(offset / CHUNK_FRAMES);
-    for (unsigned i = 0; i < count; i++)
-        stack->frame[count - 1 - i] = (uint32_t)offset + at[i];
+    }
+    memmove(stack->frame, stack->frame + top, count * sizeof(stack->frame[0]));
+    stack->chunk = CHUNK_STATE(chunk_word(cpu->zone, slot)) == CHUNK_BITS ? (uint32_t)(offset / CHUNK_FRAMES)
+                                                                        : STACK_NO_CHUNK;
     store_relaxed(&stack->state, load_relaxed(&stack->state) + count);
     fill(cpu, count);
     meter_add(FRAME_PATH_REFILL, start);
-    trace_event(FRAME_EVENT_REFILL, cpu->first + offset + at[0], count);
+    trace_event(FRAME_EVENT_REFILL, cpu->first + stack->frame[0], count);
     return true;
 }
 
@@ -196,8 +199,6 @@ static void spill(struct frame_cpu *cpu)
 
 bool cache_free(struct frame_cpu *cpu, uint64_t frame)
 {
-    if (cache_push_other(cpu, frame))
-        return true;
     if (frame - cpu->first >= cpu->frames || !enter(cpu))
         return false;
     if (stack_count(&cpu->stack[STACK_OUT]) == CACHE_FRAMES)
@@ -208,11 +209,12 @@ bool cache_free(struct frame_cpu *cpu, uint64_t frame)
 
 /* ---- Chunks -------------------------------------------------------------------------------------------- */
 
-/* Fills an empty cache of chunks with half of what it holds. */
+/* Fills an empty cache of chunks with three quarters of what it holds, and spills as many of a full one: so neither
+ * follows soon upon the other. */
 static bool refill_chunks(struct frame_cpu *cpu, bool mobile)
 {
     uint64_t start = port_ticks(), group;
-    uint64_t bits = buddy_take_some(cpu->zone, (cpu->chunk_max + 1) / 2, cpu->bit, &group);
+    uint64_t bits = buddy_take_some(cpu->zone, cpu->chunk_max - cpu->chunk_max / 4, cpu->bit, &group);
     uint32_t count = bit_count(bits), i = count;
 
     for (; bits != 0; bits &= bits - 1) {
@@ -273,9 +275,9 @@ static void spill_chunks(struct frame_cpu *cpu)
 {
     uint64_t start = port_ticks();
 
-    flush_chunks(cpu, cpu->chunk_max / 2);
+    flush_chunks(cpu, cpu->chunk_max / 4);
     meter_add(FRAME_PATH_SPILL, start);
-    trace_event(FRAME_EVENT_SPILL, 0, (cpu->chunk_max - cpu->chunk_max / 2) * CHUNK_FRAMES);
+    trace_event(FRAME_EVENT_SPILL, 0, (cpu->chunk_max - cpu->chunk_max / 4) * CHUNK_FRAMES);
 }
 
 bool cache_alloc_chunk(struct frame_cpu *cpu, bool mobile, uint64_t *frame)
@@ -318,7 +320,7 @@ bool cache_free_chunk(struct frame_cpu *cpu, uint64_t frame)
 
 bool cache_find_owned(const struct zone *zone, const struct want *want, uint64_t *first)
 {
-    for (unsigned i = 0; i < CPU_WORDS; i++) {
+    for (unsigned i = 0; i < active_words(); i++) {
         for (uint64_t bits = load_seq_cst(&active[i]); bits != 0; bits &= bits - 1) {
             const struct frame_cpu *cpu = frame_cpu_table[i * WORD_BITS + bit_lowest(bits)];
 
@@ -400,14 +402,14 @@ bool cache_drain_all(void)
         port_irq_restore(irq);
         return false;
     }
-    for (unsigned i = 0; i < CPU_WORDS; i++) {
+    for (unsigned i = 0; i < active_words(); i++) {
         seen[i] = load_seq_cst(&active[i]);
         mine[i] = seen[i] != 0 ? shut_word(i) : 0;
         any_mine |= mine[i] != 0;
     }
     if (any_mine)
         port_fence_cpus();
-    for (unsigned i = 0; i < CPU_WORDS; i++) {
+    for (unsigned i = 0; i < active_words(); i++) {
         for (uint64_t bits = mine[i]; bits != 0; bits &= bits - 1)
             empty(frame_cpu_table[i * WORD_BITS + bit_lowest(bits)], i * WORD_BITS + bit_lowest(bits));
         any |= others_done(i, seen[i]);

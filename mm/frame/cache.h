@@ -161,8 +161,10 @@ static inline bool cache_push_other(struct frame_cpu *cpu, uint64_t frame)
         return false;
     if (cache_enter(cpu)) {
         stack = &cpu->stack[low / CHUNK_MOBILE];
-        if ((CHUNK_FREE(low) > CACHE_DENSE && chunk != stack->chunk) || stack_count(stack) == CACHE_FRAMES)
+        if ((CHUNK_FREE(low) > CACHE_DENSE && chunk != stack->chunk) || stack_count(stack) == CACHE_FRAMES) {
             stack = &cpu->stack[STACK_OUT];
+            __builtin_prefetch(&cpu->zone->row[chunk].word[frame % CHUNK_FRAMES / WORD_BITS], 1);
+        }
         kept = stack_count(stack) < CACHE_FRAMES;
         if (kept) {
             uint64_t state = load_relaxed(&stack->state);

@@ -229,8 +229,12 @@ static __attribute__((noinline)) status_t free_slowly(uint64_t first, uint64_t c
 
 status_t frame_free(pfn_t first, uint64_t count)
 {
-    if (count == 1 && cache_push(frame_cpu_table[port_cache()], first.v))
-        return OK;
+    if (count == 1) {
+        struct frame_cpu *cpu = frame_cpu_table[port_cache()];
+
+        if (cache_push(cpu, first.v) || cache_push_other(cpu, first.v))
+            return OK;
+    }
     return free_slowly(first.v, count);
 }
 

@@ -35,8 +35,12 @@ uint32_t chunk_place(const void *zone, uint64_t slot)
     return word_place(chunk_word(zone, slot));
 }
 
+/* A row may be all ones for a moment, before the last of those who gave bits back raises the count; while the count is
+ * below 512, no block is larger than half the chunk. */
 static uint32_t with_order(uint32_t word, unsigned order)
 {
+    if (order >= CHUNK_SHIFT)
+        order = CHUNK_SHIFT - 1;
     return (word & ~(0xfu << CHUNK_ORDER_SHIFT)) | order << CHUNK_ORDER_SHIFT;
 }
 

@@ -367,6 +367,9 @@ void vm_init(void)
     status_t status = frame_init(&machine.map, &machine.topo, &machine.limits, metadata_at, metadata);
     if (status != OK)
         port_panic("the frame allocator cannot start: %s", status_name(status));
+    if (options.threshold != 0 && frame_set_threshold(options.threshold) != OK)
+        kprintf("warning: threshold=%llu is left out: from 2 to %llu frames\n", (unsigned long long)options.threshold,
+                (unsigned long long)CHUNK_FRAMES);
 }
 
 /* ---- Afterwards --------------------------------------------------------------------------------------- */

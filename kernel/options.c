@@ -64,6 +64,7 @@ static bool set_option(char *word)
                  : strcmp(word, "cpus") == 0      ? set_cpus(value)
                  : strcmp(word, "directmap") == 0 ? set_size(value, &options.directmap)
                  : strcmp(word, "movable") == 0   ? set_size(value, &options.movable)
+                 : strcmp(word, "threshold") == 0 ? set_size(value, &options.threshold)
                                                   : false;
     value[-1] = '=';
     return known;
@@ -88,7 +89,7 @@ void options_parse(char *line)
         }
         if (!set_option(word))
             kprintf("warning: option \"%s\" is not known (paging=MODE, cpus=N, directmap=SIZE, movable=SIZE, "
-                    "qemu-exit)\n",
+                    "threshold=N, qemu-exit)\n",
                     word);
     }
 }

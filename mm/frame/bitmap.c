@@ -409,7 +409,7 @@ static uint32_t next_place(bool mobile, uint64_t places)
 
 /* Any chunk of these places has the run; only a limit, or another CPU, can have it otherwise. A limit admits no
  * later chunk of a place, so one probe each would do; the second is for what another CPU has just changed. */
-static bool find_sure(const struct zone *zone, const struct want *want, bool mobile, uint64_t places, uint64_t *frame)
+static bool find_sure(struct zone *zone, const struct want *want, bool mobile, uint64_t places, uint64_t *frame)
 {
     for (; places != 0; places &= places - 1) {
         uint64_t slot = listing_next(&zone->chunks_by_use, next_place(mobile, places), 0);
@@ -423,7 +423,7 @@ static bool find_sure(const struct zone *zone, const struct want *want, bool mob
     return false;
 }
 
-static bool find_perhaps(const struct zone *zone, const struct want *want, bool mobile, uint64_t places,
+static bool find_perhaps(struct zone *zone, const struct want *want, bool mobile, uint64_t places,
                          uint64_t probes, uint64_t *frame)
 {
     for (; places != 0; places &= places - 1) {
@@ -440,7 +440,7 @@ static bool find_perhaps(const struct zone *zone, const struct want *want, bool 
     return false;
 }
 
-bool bitmap_find(const struct zone *zone, const struct want *want, bool mobile, uint64_t probes, uint64_t *frame)
+bool bitmap_find(struct zone *zone, const struct want *want, bool mobile, uint64_t probes, uint64_t *frame)
 {
     /* An aligned block of this order holds the run; a run contains an aligned block of at least `least`. */
     unsigned sure = log2_ceil(max_u64(want->count, want->align));

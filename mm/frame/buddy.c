@@ -111,7 +111,7 @@ uint64_t buddy_take_some(struct zone *zone, unsigned most, unsigned from, uint64
 
 /* An aligned block of 2^order chunks, order ≤ 6, that ends in time. The lowest block of each place is tried, small
  * ones first: at most GROUP_PLACES rounds. */
-static bool find_block(const struct zone *zone, const struct want *want, unsigned order, uint64_t *slot)
+static bool find_block(struct zone *zone, const struct want *want, unsigned order, uint64_t *slot)
 {
     uint64_t places = load_seq_cst(&zone->groups_by_order.occupied[0]) >> order << order;
 
@@ -174,7 +174,7 @@ static bool find_in_span(const struct zone *zone, const struct want *want, const
     return false;
 }
 
-bool buddy_find(const struct zone *zone, const struct want *want, uint64_t *slot)
+bool buddy_find(struct zone *zone, const struct want *want, uint64_t *slot)
 {
     uint64_t chunks = (want->count + CHUNK_FRAMES - 1) / CHUNK_FRAMES;
     uint64_t block = max_u64(chunks, want->align / CHUNK_FRAMES);

@@ -174,12 +174,22 @@ static bool refill(struct frame_cpu *cpu, struct frame_stack *stack, bool mobile
     return true;
 }
 
+/* Whether the zone may have something for a parked cache. If not it stays parked, and a request that fails has nothing
+ * to drain. */
+static bool may_refill(const struct zone *zone)
+{
+    return (load_relaxed(&zone->groups_by_order.occupied[0]) | load_relaxed(&zone->chunks_by_use.occupied[0]) |
+            load_relaxed(&zone->chunks_by_use.occupied[1])) != 0;
+}
+
 bool cache_alloc(struct frame_cpu *cpu, bool mobile, uint64_t *frame)
 {
     unsigned index = mobile ? STACK_MOBILE : STACK_FIXED;
     struct frame_stack *stack = &cpu->stack[index];
     bool filled;
 
+    if (load_relaxed(&cpu->attention) == CACHE_PARKED && !may_refill(cpu->zone))
+        return false;
     if (!enter(cpu))
         return false;
     filled = stack_count(stack) > 0 || refill(cpu, stack, mobile);
@@ -284,7 +294,11 @@ bool cache_alloc_chunk(struct frame_cpu *cpu, bool mobile, uint64_t *frame)
 {
     uint32_t count;
 
-    if (cpu->chunk_max == 0 || !enter(cpu))
+    if (cpu->chunk_max == 0)
+        return false;
+    if (load_relaxed(&cpu->attention) == CACHE_PARKED && load_relaxed(&cpu->zone->groups_by_order.occupied[0]) == 0)
+        return false;
+    if (!enter(cpu))
         return false;
     if (load_relaxed(&cpu->chunk_count) == 0 && !refill_chunks(cpu, mobile)) {
         cache_leave(cpu);
@@ -318,7 +332,7 @@ bool cache_free_chunk(struct frame_cpu *cpu, uint64_t frame)
     return true;
 }
 
-bool cache_find_owned(const struct zone *zone, const struct want *want, uint64_t *first)
+bool cache_find_owned(struct zone *zone, const struct want *want, uint64_t *first)
 {
     for (unsigned i = 0; i < active_words(); i++) {
         for (uint64_t bits = load_seq_cst(&active[i]); bits != 0; bits &= bits - 1) {
@@ -348,8 +362,11 @@ static bool shut(struct frame_cpu *cpu)
 /* Empties a cache that was shut, after the fence. */
 static void empty(struct frame_cpu *cpu, unsigned index)
 {
-    while (load_acquire(&cpu->busy) != 0) /* bound: one call of the owner */
-        port_cpu_relax();
+    if (load_acquire(&cpu->busy) != 0) {
+        while (load_acquire(&cpu->busy) != 0) /* bound: one call of the owner */
+            port_cpu_relax();
+        port_fence_cpus();
+    }
     count_up(&cpu->drains, 1);
     trace_drain(index, cache_cpu_sums(cpu).cached);
     for (unsigned i = 0; i < CACHE_STACKS; i++) {
@@ -422,11 +439,12 @@ bool cache_drain_all(void)
 
 void cache_drain(unsigned index)
 {
-    uint64_t irq = port_irq_save();
+    uint64_t irq = port_irq_save(), start = port_ticks();
 
     if (load_relaxed(&frame_cpu_table[port_cpu()]->busy) == 0 && shut(frame_cpu_table[index])) {
         port_fence_cpus();
         empty(frame_cpu_table[index], index);
+        meter_add(FRAME_PATH_DRAIN, start);
     }
     port_irq_restore(irq);
 }

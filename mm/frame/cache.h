@@ -7,7 +7,8 @@
  *   - `busy` says that the owner is inside.
  *   - `attention` says that the owner is to stay out. Whoever wants to drain the cache of another CPU sets it, calls
  *     port_fence_cpus(), and waits until `busy` is 0. After the fence either the owner has seen `attention`, or the
- *     drainer sees `busy`; the owner itself needs only to keep the compiler from reordering the two.
+ *     drainer sees `busy`; the owner itself needs only to keep the compiler from reordering the two. If it had to
+ *     wait, the drainer calls port_fence_cpus() again, and then sees all that the owner did inside.
  *   - A drained cache is parked: its owner opens it again with its next slow call. CPUs whose caches are open are in
  *     `active`; while there are none, a request that cannot be met fails without asking anybody.
  *
@@ -96,12 +97,12 @@ static inline bool cache_enter(struct frame_cpu *cpu)
 {
     store_relaxed(&cpu->busy, 1);
     compiler_fence();
-    return load_acquire(&cpu->attention) == CACHE_OPEN;
+    return load_fenced(&cpu->attention) == CACHE_OPEN;
 }
 
 static inline void cache_leave(struct frame_cpu *cpu)
 {
-    store_release(&cpu->busy, 0);
+    store_fenced(&cpu->busy, 0);
 }
 
 #define CACHE_EMPTY UINT64_MAX
@@ -189,7 +190,7 @@ bool cache_alloc_chunk(struct frame_cpu *cpu, bool mobile, uint64_t *frame);
 bool cache_free_chunk(struct frame_cpu *cpu, uint64_t frame);
 
 /* Whether the wanted run of < 512 frames is in a chunk that a CPU owns, and so is not listed. */
-bool cache_find_owned(const struct zone *zone, const struct want *want, uint64_t *first);
+bool cache_find_owned(struct zone *zone, const struct want *want, uint64_t *first);
 
 /* Empties the caches of all CPUs. False: they were empty. Masks interrupts. From an interrupt that hit its own CPU
  * inside its cache: does nothing, and says so. */

@@ -141,7 +141,7 @@ static bool alloc_any(const struct frame_request *request, const struct want *wa
 }
 
 /* Other CPUs may cache again what a drain has brought before we come to it: so often we ask for it. */
-#define DRAINS 8
+#define DRAINS 4
 
 static bool alloc_or_drain(const struct frame_request *request, const struct want *want, uint64_t *first)
 {
@@ -188,17 +188,21 @@ static __attribute__((noinline)) status_t alloc_one_slowly(uint32_t flags, pfn_t
     return frame_alloc(&request, frame);
 }
 
+static inline bool pop(unsigned index, pfn_t *frame)
+{
+    uint64_t found = cache_pop(frame_cpu_table[port_cache()], index);
+
+    if (found == CACHE_EMPTY)
+        return false;
+    *frame = pfn(found);
+    return true;
+}
+
 status_t frame_alloc_one(uint32_t flags, pfn_t *frame)
 {
-    uint64_t found;
-
-    if ((flags & ~(uint32_t)FRAME_MOVABLE) != 0)
-        return alloc_one_slowly(flags, frame);
-    found = cache_pop(frame_cpu_table[port_cache()], flags / FRAME_MOVABLE);
-    if (found == CACHE_EMPTY)
-        return alloc_one_slowly(flags, frame);
-    *frame = pfn(found);
-    return OK;
+    if (flags == 0 ? pop(STACK_FIXED, frame) : flags == FRAME_MOVABLE && pop(STACK_MOBILE, frame))
+        return OK;
+    return alloc_one_slowly(flags, frame);
 }
 
 /* To its zone. The event gets its number before the frames can be allocated again. */
@@ -241,6 +245,14 @@ status_t frame_free(pfn_t first, uint64_t count)
 void frame_drain(void)
 {
     (void)cache_drain_all();
+}
+
+status_t frame_set_threshold(uint64_t frames)
+{
+    if (frames < 2 || frames > CHUNK_FRAMES)
+        return ERR_INVALID;
+    store_relaxed(&frame_system.threshold, frames);
+    return OK;
 }
 
 void frame_set_caching(bool on)

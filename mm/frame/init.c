@@ -225,6 +225,7 @@ static void reset(const struct topo *topo)
     system->zone = NULL;
     system->zone_count = system->ram_count = system->managed_count = system->managed_max = 0;
     system->topo = topo;
+    store_relaxed(&system->threshold, CHUNK_FRAMES);
     cache_reset();
     for (unsigned i = 0; i < TOPO_MAX_NODES * ZONE_KINDS; i++)
         system->zone_of[i / ZONE_KINDS][i % ZONE_KINDS] = ZONE_NONE;

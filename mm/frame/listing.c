@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 #include "listing.h"
 
-/* As between the levels of a set. */
+/* As between the levels of a set, of which the uppermost has one word. */
 static void sync_occupied(struct listing *listing, uint32_t place)
 {
+    const struct summary_shape *shape = &listing->shape;
+    const set_word_t *root = &listing_set(listing, place)[shape->offset[shape->depth - 1]];
     set_word_t *occupied = &listing->occupied[place / LISTING_BLOCK];
     uint64_t bit = UINT64_C(1) << place % LISTING_BLOCK;
     bool any;
 
-    while ((any = summary_any(&listing->shape, listing_set(listing, place))) !=
-           ((load_seq_cst(occupied) & bit) != 0)) {
+    while ((any = load_seq_cst(root) != 0) != ((load_seq_cst(occupied) & bit) != 0)) {
         if (any)
             fetch_or(occupied, bit);
         else
@@ -23,10 +24,13 @@ static void add(struct listing *listing, uint32_t place, uint64_t member)
     sync_occupied(listing, place);
 }
 
-static void remove(struct listing *listing, uint32_t place, uint64_t member)
+uint64_t listing_next(struct listing *listing, uint32_t place, uint64_t from)
 {
-    summary_remove(&listing->shape, listing_set(listing, place), member);
-    sync_occupied(listing, place);
+    uint64_t member = summary_next(&listing->shape, listing_set(listing, place), from);
+
+    if (member == SUMMARY_NONE && from == 0)
+        sync_occupied(listing, place);
+    return member;
 }
 
 void listing_move(struct listing *listing, uint64_t member, uint32_t listed, listing_place_t place_of,
@@ -38,18 +42,20 @@ void listing_move(struct listing *listing, uint64_t member, uint32_t listed, lis
         if (place != LISTING_NOWHERE)
             add(listing, place, member);
         if (listed != LISTING_NOWHERE)
-            remove(listing, listed, member);
+            summary_remove(listing_set(listing, listed), member);
         listed = place;
     }
 }
 
 bool listing_check(const struct listing *listing, uint32_t places)
 {
+    const struct summary_shape *shape = &listing->shape;
+
     for (uint32_t place = 0; place < places; place++) {
         const set_word_t *set = listing_set(listing, place);
         bool occupied = load_relaxed(&listing->occupied[place / LISTING_BLOCK]) >> place % LISTING_BLOCK & 1;
 
-        if (!summary_check(&listing->shape, set) || summary_any(&listing->shape, set) != occupied)
+        if (!summary_check(shape, set) || (!occupied && load_relaxed(&set[shape->offset[shape->depth - 1]]) != 0))
             return false;
     }
     return true;

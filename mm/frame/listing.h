@@ -36,17 +36,14 @@ static inline set_word_t *listing_set(const struct listing *listing, uint32_t pl
 }
 
 /* The member with the least number ≥ from in a set, or SUMMARY_NONE. */
-static inline uint64_t listing_next(const struct listing *listing, uint32_t place, uint64_t from)
-{
-    return summary_next(&listing->shape, listing_set(listing, place), from);
-}
+uint64_t listing_next(struct listing *listing, uint32_t place, uint64_t from);
 
 /* Moves a member from where the caller knows it to be listed. Bound: one round, and another for each change of the
  * member's word by another CPU meanwhile. */
 void listing_move(struct listing *listing, uint64_t member, uint32_t listed, listing_place_t place_of,
                   const void *owner);
 
-/* Whether upper levels and `occupied` agree with the members. Nobody may change them meanwhile. */
+/* Whether upper levels and `occupied` hide no member. Nobody may change them meanwhile. */
 bool listing_check(const struct listing *listing, uint32_t places);
 
 #endif

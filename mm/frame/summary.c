@@ -17,24 +17,20 @@ void summary_shape_init(struct summary_shape *shape, uint64_t members)
     shape->offset[shape->depth] = offset;
 }
 
-/* Makes the bit of each upper level say whether the word below has any. Bound: a round per level, and another for
- * each change of the word below by another CPU meanwhile. */
-static void sync_upwards(const struct summary_shape *shape, set_word_t *set, uint64_t member)
+/* Makes the bit that stands for word `index` of the level below say whether that has any. Bound: one round, and another
+ * for each change of that word by another CPU meanwhile. */
+static void sync_bit(const struct summary_shape *shape, set_word_t *set, uint32_t level, uint64_t index)
 {
-    for (uint32_t level = 1; level < shape->depth;) {
-        const set_word_t *below = &set[shape->offset[level - 1] + member / WORD_BITS];
-        set_word_t *word = &set[shape->offset[level] + member / WORD_BITS / WORD_BITS];
-        uint64_t bit = UINT64_C(1) << member / WORD_BITS % WORD_BITS;
-        bool any = load_seq_cst(below) != 0;
+    const set_word_t *below = &set[shape->offset[level - 1] + index];
+    set_word_t *word = &set[shape->offset[level] + index / WORD_BITS];
+    uint64_t bit = UINT64_C(1) << index % WORD_BITS;
+    bool any;
 
-        if (any == ((load_seq_cst(word) & bit) != 0)) {
-            member /= WORD_BITS;
-            level++;
-        } else if (any) {
+    while ((any = load_seq_cst(below) != 0) != ((load_seq_cst(word) & bit) != 0)) {
+        if (any)
             fetch_or(word, bit);
-        } else {
+        else
             fetch_and(word, ~bit);
-        }
     }
 }
 
@@ -45,46 +41,43 @@ void summary_add(const struct summary_shape *shape, set_word_t *set, uint64_t me
 
     if ((load_seq_cst(word) & bit) == 0)
         fetch_or(word, bit);
-    sync_upwards(shape, set, member);
+    for (uint32_t level = 1; level < shape->depth; level++) {
+        member /= WORD_BITS;
+        sync_bit(shape, set, level, member);
+    }
 }
 
-void summary_remove(const struct summary_shape *shape, set_word_t *set, uint64_t member)
+void summary_remove(set_word_t *set, uint64_t member)
 {
     set_word_t *word = &set[member / WORD_BITS];
     uint64_t bit = UINT64_C(1) << member % WORD_BITS;
 
-    if ((load_seq_cst(word) & bit) != 0 && (fetch_and(word, ~bit) & ~bit) == 0)
-        sync_upwards(shape, set, member);
+    if ((load_seq_cst(word) & bit) != 0)
+        fetch_and(word, ~bit);
 }
 
-/* The least bit ≥ from of a level, or SUMMARY_NONE if its word has none. */
-static uint64_t next_in_word(const set_word_t *level, uint64_t from)
-{
-    uint64_t found = load_relaxed(&level[from / WORD_BITS]) & ~UINT64_C(0) << from % WORD_BITS;
-
-    return found == 0 ? SUMMARY_NONE : align_down(from, WORD_BITS) + bit_lowest(found);
-}
-
-uint64_t summary_next(const struct summary_shape *shape, const set_word_t *set, uint64_t from)
+uint64_t summary_next(const struct summary_shape *shape, set_word_t *set, uint64_t from)
 {
     uint32_t level = 0;
 
     for (;;) {
-        const set_word_t *words = set + shape->offset[level];
-        uint64_t found;
+        uint64_t index = from / WORD_BITS, found;
 
-        if (from / WORD_BITS >= shape->offset[level + 1] - shape->offset[level])
+        if (index >= shape->offset[level + 1] - shape->offset[level])
             return SUMMARY_NONE;
-        found = next_in_word(words, from);
-        if (found == SUMMARY_NONE) {
-            if (level + 1 == shape->depth)
+        found = load_relaxed(&set[shape->offset[level] + index]);
+        if (found == 0 && level + 1 < shape->depth)
+            sync_bit(shape, set, level + 1, index);
+        found &= ~UINT64_C(0) << from % WORD_BITS;
+        if (found == 0) {
+            if (++level == shape->depth)
                 return SUMMARY_NONE;
-            from = from / WORD_BITS + 1;
-            level++;
-        } else if (level == 0) {
-            return found;
+            from = index + 1;
         } else {
-            from = found * WORD_BITS;
+            from = index * WORD_BITS + bit_lowest(found);
+            if (level == 0)
+                return from;
+            from *= WORD_BITS;
             level--;
         }
     }
@@ -98,7 +91,7 @@ bool summary_check(const struct summary_shape *shape, const set_word_t *set)
         for (uint32_t i = 0; i < (shape->offset[level + 1] - shape->offset[level]) * WORD_BITS; i++) {
             bool bit = load_relaxed(&set[shape->offset[level] + i / WORD_BITS]) >> i % WORD_BITS & 1;
 
-            if (bit != (i < below && load_relaxed(&set[shape->offset[level - 1] + i]) != 0))
+            if (bit ? i >= below : i < below && load_relaxed(&set[shape->offset[level - 1] + i]) != 0)
                 return false;
         }
     }

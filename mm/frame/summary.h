@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: MIT
  *
  * Sets of small integers that all CPUs change at once, as 64-ary trees of bits: level 0 has a bit per member, each
- * level above a bit per word below that is not zero. Adding, removing and finding the next member cost one word
- * per level.
+ * level above a bit for every word below that is not zero. Adding and finding the next member cost one word per
+ * level, removing only the lowest.
  *
  * Many sets of one size share a shape; a set is then nothing but its words, level 0 first, zero when empty.
  *
- * A set is a hint: what it says is verified by whoever uses it. While nobody changes it, it is exact. Whoever
- * changes a word compares the bit above with it, and puts that right, until a look at the word and then at the bit
- * finds them to agree. The last to change the word is the last to look, and all accesses are sequentially consistent;
- * so what it leaves is right, and what others did before is seen.
+ * A set is a hint: what it says is verified by whoever uses it. Level 0 is exact while nobody changes it. An upper bit
+ * may outlive the word below: a search that is led astray by it clears it. It is never missing for long: whoever adds
+ * or clears compares the bit with the word below, and puts it right, until a look at the word and then at the bit
+ * finds them to agree. The last to change a word is the last to look, and all accesses are sequentially consistent.
  */
 #ifndef MM_FRAME_SUMMARY_H
 #define MM_FRAME_SUMMARY_H
@@ -36,19 +36,12 @@ static inline uint64_t summary_words(const struct summary_shape *shape)
 }
 
 void summary_add(const struct summary_shape *shape, set_word_t *set, uint64_t member);
-void summary_remove(const struct summary_shape *shape, set_word_t *set, uint64_t member);
+void summary_remove(set_word_t *set, uint64_t member);
 
-/* Whether the set has a member. */
-static inline bool summary_any(const struct summary_shape *shape, const set_word_t *set)
-{
-    return load_seq_cst(&set[shape->offset[shape->depth - 1]]) != 0;
-}
+/* The least member ≥ from, or SUMMARY_NONE. Usually a word or two per level; at most a round for each word of the set. */
+uint64_t summary_next(const struct summary_shape *shape, set_word_t *set, uint64_t from);
 
-/* The least member ≥ from, or SUMMARY_NONE. Levels that disagree because a change is under way are passed over:
- * at most one round per word of the set. */
-uint64_t summary_next(const struct summary_shape *shape, const set_word_t *set, uint64_t from);
-
-/* Whether every upper level agrees with the level below it. Nobody may change the set meanwhile. */
+/* Whether no upper bit is missing. Nobody may change the set meanwhile. */
 bool summary_check(const struct summary_shape *shape, const set_word_t *set);
 
 #endif

@@ -107,11 +107,12 @@ static status_t put(struct zone *zone, const struct pieces *run)
     return OK;
 }
 
-static bool find(const struct zone *zone, const struct want *want, uint64_t *first)
+static bool find(struct zone *zone, const struct want *want, uint64_t *first)
 {
     uint64_t slot;
 
-    if (want->count < CHUNK_FRAMES && bitmap_find(zone, want, want->mobile, PROBES_BEFORE_BREAKING, first))
+    if (want->count < load_relaxed(&frame_system.threshold) &&
+        bitmap_find(zone, want, want->mobile, PROBES_BEFORE_BREAKING, first))
         return true;
     if (buddy_find(zone, want, &slot)) {
         *first = zone_frame(zone, slot);

@@ -163,7 +163,7 @@ void buddy_put_some(struct zone *zone, uint64_t group, uint64_t bits);
 
 /* The first slot of free consecutive chunks that hold the wanted run from their first frame on; the smallest
  * aligned block that will do comes first. Of the last chunk only the run's part need be free. False: none. */
-bool buddy_find(const struct zone *zone, const struct want *want, uint64_t *slot);
+bool buddy_find(struct zone *zone, const struct want *want, uint64_t *slot);
 
 /* Where a group belongs. */
 uint32_t group_place(const void *zone, uint64_t group);
@@ -210,7 +210,7 @@ bool bitmap_none_free(const struct zone *zone, uint64_t slot, unsigned at, unsig
 
 /* The first frame of a run of < 512 frames in a partly used chunk of a mobility class. Chunks that surely have one
  * are tried fullest first; then up to `probes` of those that may have one. False: none found. */
-bool bitmap_find(const struct zone *zone, const struct want *want, bool mobile, uint64_t probes, uint64_t *frame);
+bool bitmap_find(struct zone *zone, const struct want *want, bool mobile, uint64_t probes, uint64_t *frame);
 
 /* The first frame of a run of < 512 frames in a given chunk with a row. */
 bool bitmap_find_in(const struct zone *zone, const struct want *want, uint64_t slot, uint64_t *frame);
@@ -274,6 +274,7 @@ struct frame_system {
     struct frame_range *ram;                      /* all RAM of all zones, managed or held back */
     uint32_t ram_count;
     uint64_t metadata_bytes;
+    _Atomic uint64_t threshold; /* see frame_set_threshold */
 
     struct frame_cpu *cpu; /* caches of CPUs 0 … cpu_count - 1 */
     uint32_t cpu_count;

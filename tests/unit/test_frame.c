@@ -167,6 +167,31 @@ TEST(frame, chunks_return_to_the_buddy)
     CHECK_RESTORED(before);
 }
 
+/* A run from the threshold on starts a chunk although a partly used one has room; below, it shares one. */
+TEST(frame, threshold)
+{
+    uint64_t before = frame_free_count();
+    pfn_t small, run;
+
+    CHECK_EQ(frame_set_threshold(1), ERR_INVALID);
+    CHECK_EQ(frame_set_threshold(CHUNK_FRAMES + 1), ERR_INVALID);
+    frame_set_caching(false);
+    CHECK_EQ(frame_set_threshold(CHUNK_FRAMES), OK);
+    CHECK_EQ(frame_alloc(&ANY_FRAMES(3), &small), OK); /* leaves its chunk partly used */
+    CHECK_EQ(frame_set_threshold(64), OK);
+    if (frame_alloc(&ANY_FRAMES(64), &run) == OK) {
+        CHECK(is_aligned(run.v, CHUNK_FRAMES));
+        CHECK_EQ(frame_free(run, 64), OK);
+    }
+    CHECK_EQ(frame_alloc(&ANY_FRAMES(63), &run), OK);
+    CHECK(!is_aligned(run.v, CHUNK_FRAMES));
+    CHECK_EQ(frame_free(run, 63), OK);
+    CHECK_EQ(frame_free(small, 3), OK);
+    CHECK_EQ(frame_set_threshold(CHUNK_FRAMES), OK);
+    frame_set_caching(true);
+    CHECK_RESTORED(before);
+}
+
 TEST(frame, lengths_are_exact)
 {
     static const uint64_t length[] = {1, 2, 63, 64, 65, 511, 512, 513, 1000, 1024, 1537};

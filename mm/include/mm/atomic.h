@@ -13,6 +13,7 @@
 #define MM_ATOMIC_H
 
 #include <stdatomic.h>
+#include <stdint.h>
 
 #ifdef MM_EXPLORE
 /* Defined by the explorer: another thread may run now. */
@@ -38,7 +39,14 @@ void explore_point(void);
 #define load_acquire(p) atomic_load_explicit(ATOMIC_LAST(p), memory_order_acquire)
 #define load_seq_cst(p) atomic_load_explicit(ATOMIC_LAST(p), memory_order_seq_cst)
 
+/* A volatile store, since GCC 12 makes an amoswap of a relaxed one on riscv64. The objects are aligned and of 8, 32 or
+ * 64 bits, so it is one access. */
+#ifdef __SANITIZE_THREAD__
 #define store_relaxed(p, value) atomic_store_explicit((p), ATOMIC_LAST(value), memory_order_relaxed)
+#else
+#define store_relaxed(p, value)                                                                              \
+    ((void)(*(volatile __typeof__(((void)0, *(p))) *)(uintptr_t)(p) = ATOMIC_LAST(value)))
+#endif
 #define store_release(p, value) atomic_store_explicit((p), ATOMIC_LAST(value), memory_order_release)
 
 /* Relaxed, and no scheduling point: for statistics and the trace, on which no decision of the allocator rests. */
@@ -55,6 +63,16 @@ void explore_point(void);
 #define compare_exchange(p, expected, desired)                                                               \
     atomic_compare_exchange_strong_explicit((p), (expected), ATOMIC_LAST(desired), memory_order_seq_cst,     \
                                             memory_order_seq_cst)
+
+/* Acquire and release towards CPUs that call port_fence_cpus() between their own access and what it protects: to the
+ * CPU that uses these they cost nothing. ThreadSanitizer does not know such fences and gets the real thing. */
+#ifdef __SANITIZE_THREAD__
+#define load_fenced(p)         load_acquire(p)
+#define store_fenced(p, value) store_release(p, value)
+#else
+#define load_fenced(p)         load_relaxed(p)
+#define store_fenced(p, value) (compiler_fence(), store_relaxed(p, value))
+#endif
 
 /* Keeps the compiler, but not the CPU, from moving accesses across: what an interrupt on this CPU, or a CPU that
  * has seen port_fence_cpus() return, must see in order. */

@@ -159,6 +159,10 @@ void frame_cpu_offline(unsigned cpu);
  * frame_init on. Other CPUs may go on meanwhile. Context as frame_drain. */
 void frame_set_caching(bool on);
 
+/* Requests of so many frames and more start a chunk of their own while there are whole ones; smaller ones go into partly
+ * used chunks first. 2 … 512, which is where frame_init sets it. ERR_INVALID: out of range. Any context. */
+MUST_CHECK status_t frame_set_threshold(uint64_t frames);
+
 /* Late memory: hands [first, first + count), held back at frame_init, to the allocator. It may lie in several
  * zones. ERR_INVALID: a part is not RAM of the map. ERR_BUSY: a part is managed already. ERR_FULL: too many
  * separate pieces. Nothing was changed then. Any context. */

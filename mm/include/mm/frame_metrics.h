@@ -84,7 +84,7 @@ enum frame_path {
     FRAME_PATH_SPILL,  /* a full cache gave frames back */
     FRAME_PATH_ALLOC,  /* a search through the zones, failed ones included */
     FRAME_PATH_FREE,   /* a run given back to its zone */
-    FRAME_PATH_DRAIN,  /* all caches emptied */
+    FRAME_PATH_DRAIN,  /* one cache, or all, emptied from outside */
     FRAME_PATHS,
 };
 

@@ -260,7 +260,7 @@ static uint64_t mean_ns(const struct frame_latency *latency)
 
 static void print_latency_json(const struct frame_latency latency[FRAME_PATHS])
 {
-    kprintf("{\"latency\":{\"below_ns\":[");
+    kprintf("{\"latency\":{\"measured\":%s,\"below_ns\":[", frame_latency_measured() ? "true" : "false");
     for (unsigned i = 0; i + 1 < FRAME_LATENCY_BUCKETS; i++)
         kprintf("%s%llu", separator(i), (ull)bucket_end_ns(i));
     kprintf("],\"paths\":[");
@@ -304,11 +304,21 @@ static void print_buckets(const struct frame_latency latency[FRAME_PATHS])
     }
 }
 
+static bool measure(bool on)
+{
+    status_t status = frame_latency_measure(on);
+    if (status != OK)
+        kprintf("  not measured: %s\n", status_name(status));
+    return status == OK;
+}
+
 bool command_latency(int argc, char **argv)
 {
     struct frame_latency latency[FRAME_PATHS];
     uint64_t calls[FRAME_PATHS], mean[FRAME_PATHS], longest[FRAME_PATHS];
-    bool json;
+    bool on = argc == 2 && strcmp(argv[1], "on") == 0, off = argc == 2 && strcmp(argv[1], "off") == 0, json;
+    if (on || off)
+        return measure(on);
     if (!only_json(argc, argv, &json))
         return false;
     for (unsigned path = 0; path < FRAME_PATHS; path++) {
@@ -321,7 +331,8 @@ bool command_latency(int argc, char **argv)
         print_latency_json(latency);
         return true;
     }
-    kprintf("  calls on slow paths, all CPUs; a hit in a cache is not measured\n  %17s", "");
+    kprintf("  calls on slow paths, all CPUs; %s\n  %17s",
+            frame_latency_measured() ? "a hit in a cache is not measured" : "not measured now", "");
     for (unsigned path = 0; path < FRAME_PATHS; path++)
         kprintf(" %12s", frame_path_name((enum frame_path)path));
     kprintf("\n");

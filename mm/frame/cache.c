@@ -148,7 +148,7 @@ static unsigned take_batch(struct frame_cpu *cpu, struct frame_stack *stack, boo
  * chunk goes on top. Bound: CACHE_BATCH rounds, as each brings a frame. */
 static bool refill(struct frame_cpu *cpu, struct frame_stack *stack, bool mobile)
 {
-    uint64_t start = port_ticks(), slot = STACK_NO_SLOT, offset = 0;
+    uint64_t begin = path_begin(), slot = STACK_NO_SLOT, offset = 0;
     uint16_t at[CACHE_BATCH];
     uint32_t top = CACHE_BATCH;
     unsigned count;
@@ -169,7 +169,7 @@ static bool refill(struct frame_cpu *cpu, struct frame_stack *stack, bool mobile
                                                                         : STACK_NO_CHUNK;
     store_relaxed(&stack->state, load_relaxed(&stack->state) + count);
     fill(cpu, count);
-    meter_add(FRAME_PATH_REFILL, start);
+    path_done(FRAME_PATH_REFILL, begin);
     trace_event(FRAME_EVENT_REFILL, cpu->first + stack->frame[0], count);
     return true;
 }
@@ -200,10 +200,10 @@ bool cache_alloc(struct frame_cpu *cpu, bool mobile, uint64_t *frame)
 
 static void spill(struct frame_cpu *cpu)
 {
-    uint64_t start = port_ticks();
+    uint64_t begin = path_begin();
 
     flush(cpu, &cpu->stack[STACK_OUT]);
-    meter_add(FRAME_PATH_SPILL, start);
+    path_done(FRAME_PATH_SPILL, begin);
     trace_event(FRAME_EVENT_SPILL, 0, CACHE_FRAMES);
 }
 
@@ -223,7 +223,7 @@ bool cache_free(struct frame_cpu *cpu, uint64_t frame)
  * follows soon upon the other. */
 static bool refill_chunks(struct frame_cpu *cpu, bool mobile)
 {
-    uint64_t start = port_ticks(), group;
+    uint64_t begin = path_begin(), group;
     uint64_t bits = buddy_take_some(cpu->zone, cpu->chunk_max - cpu->chunk_max / 4, cpu->bit, &group);
     uint32_t count = bit_count(bits), i = count;
 
@@ -237,7 +237,7 @@ static bool refill_chunks(struct frame_cpu *cpu, bool mobile)
     fill(cpu, count * CHUNK_FRAMES);
     if (count == 0)
         return false;
-    meter_add(FRAME_PATH_REFILL, start);
+    path_done(FRAME_PATH_REFILL, begin);
     trace_event(FRAME_EVENT_REFILL, cpu->first + cpu->chunks[count - 1] * CHUNK_FRAMES, count * CHUNK_FRAMES);
     return true;
 }
@@ -283,10 +283,10 @@ static void flush_chunks(struct frame_cpu *cpu, uint32_t keep)
 
 static void spill_chunks(struct frame_cpu *cpu)
 {
-    uint64_t start = port_ticks();
+    uint64_t begin = path_begin();
 
     flush_chunks(cpu, cpu->chunk_max / 4);
-    meter_add(FRAME_PATH_SPILL, start);
+    path_done(FRAME_PATH_SPILL, begin);
     trace_event(FRAME_EVENT_SPILL, 0, (cpu->chunk_max - cpu->chunk_max / 4) * CHUNK_FRAMES);
 }
 
@@ -412,7 +412,7 @@ uint64_t cache_drains(void)
 
 bool cache_drain_all(void)
 {
-    uint64_t irq = port_irq_save(), start = port_ticks(), mine[CPU_WORDS], seen[CPU_WORDS];
+    uint64_t irq = port_irq_save(), begin = path_begin(), mine[CPU_WORDS], seen[CPU_WORDS];
     bool any = false, any_mine = false;
 
     if (load_relaxed(&frame_cpu_table[port_cpu()]->busy) != 0) {
@@ -432,19 +432,19 @@ bool cache_drain_all(void)
         any |= others_done(i, seen[i]);
     }
     if (any)
-        meter_add(FRAME_PATH_DRAIN, start);
+        path_done(FRAME_PATH_DRAIN, begin);
     port_irq_restore(irq);
     return any;
 }
 
 void cache_drain(unsigned index)
 {
-    uint64_t irq = port_irq_save(), start = port_ticks();
+    uint64_t irq = port_irq_save(), begin = path_begin();
 
     if (load_relaxed(&frame_cpu_table[port_cpu()]->busy) == 0 && shut(frame_cpu_table[index])) {
         port_fence_cpus();
         empty(frame_cpu_table[index], index);
-        meter_add(FRAME_PATH_DRAIN, start);
+        path_done(FRAME_PATH_DRAIN, begin);
     }
     port_irq_restore(irq);
 }
@@ -466,6 +466,7 @@ static struct zone *zone_of_node(uint16_t node)
 void cache_reset(void)
 {
     store_relaxed(&switched_off, false);
+    metrics_reset();
     for (unsigned i = 0; i < TOPO_MAX_CPUS; i++) /* the last never changes */
         frame_cpu_table[i] = &no_cache;
     for (unsigned i = 0; i < CPU_WORDS; i++)

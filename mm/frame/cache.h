@@ -81,7 +81,7 @@ struct frame_cpu {
     _Atomic uint64_t filled;          /* frames that came from the zone */
     _Atomic uint64_t taken;           /* of these, those that have not gone back */
     _Atomic uint64_t drains;          /* counted by whoever empties it */
-    struct meter meter;
+    _Atomic uint64_t calls[FRAME_PATHS];
 };
 
 /* By port_cache(). Never NULL: CPUs without a cache, and interrupt handlers, share one that is CACHE_NONE. */

@@ -126,11 +126,11 @@ static bool alloc_cached(const struct frame_request *request, uint64_t *first)
 /* From the zones themselves. */
 static bool alloc_direct(const struct frame_request *request, const struct want *want, uint64_t *first)
 {
-    uint64_t start = port_ticks();
+    uint64_t begin = path_begin();
     bool at = (request->flags & FRAME_AT) != 0;
     bool found = at ? alloc_at(request, want, first) : alloc_search(request, want, first);
 
-    meter_add(FRAME_PATH_ALLOC, start);
+    path_done(FRAME_PATH_ALLOC, begin);
     trace_request(found ? FRAME_EVENT_ALLOC : FRAME_EVENT_ALLOC_FAILED, request, first_node(request), *first);
     return found;
 }
@@ -208,11 +208,11 @@ status_t frame_alloc_one(uint32_t flags, pfn_t *frame)
 /* To its zone. The event gets its number before the frames can be allocated again. */
 static status_t free_direct(struct zone *zone, uint64_t first, uint64_t count)
 {
-    uint64_t start = port_ticks(), place = trace_claim();
+    uint64_t begin = path_begin(), place = trace_claim();
     status_t status = zone_free(zone, first, count);
 
     trace_fill(place, status == OK ? FRAME_EVENT_FREE : FRAME_EVENT_FREE_REFUSED, first, count);
-    meter_add(FRAME_PATH_FREE, start);
+    path_done(FRAME_PATH_FREE, begin);
     return status;
 }
 

@@ -211,18 +211,109 @@ void frame_totals(uint16_t node, struct frame_totals *totals)
 
 /* ---- CPUs ---------------------------------------------------------------------------------------------- */
 
-void meter_add(enum frame_path path, uint64_t start)
+/* The number of bits that a duration needs, as far as there are buckets. Half as long as log2_floor(). */
+static unsigned bucket_of(uint64_t ticks)
 {
-    struct meter *meter = &frame_cpu_table[port_cpu()]->meter;
-    uint64_t ticks = port_ticks() - start;
-    unsigned bucket = ticks == 0 ? 0 : log2_floor(ticks) + 1;
-    _Atomic uint64_t *count =
-        &meter->bucket[path][bucket < FRAME_LATENCY_BUCKETS ? bucket : FRAME_LATENCY_BUCKETS - 1];
+    uint64_t rest = min_u64(ticks, (UINT64_C(1) << (FRAME_LATENCY_BUCKETS - 1)) - 1);
+    unsigned bits = 0;
 
+    for (unsigned half = 16; half > 0; half /= 2) {
+        if (rest >> half != 0) {
+            rest >>= half;
+            bits += half;
+        }
+    }
+    return bits + (unsigned)rest;
+}
+
+_Static_assert(FRAME_LATENCY_BUCKETS <= 33, "durations are looked at as 32 bits");
+
+/* Changed by the CPU that it belongs to, so plain loads and stores do. */
+struct meter {
+    _Alignas(64) _Atomic uint64_t bucket[FRAME_PATHS][FRAME_LATENCY_BUCKETS];
+    _Atomic uint64_t ticks[FRAME_PATHS], longest[FRAME_PATHS];
+};
+
+struct meter *_Atomic frame_meters;
+
+/* What frame_meters was; NULL: there was never a measurement. */
+static struct meter *_Atomic meters_kept;
+
+void metrics_reset(void)
+{
+    store_quiet(&frame_meters, NULL);
+    store_quiet(&meters_kept, NULL);
+}
+
+static void clear_meter(struct meter *meter)
+{
+    for (unsigned path = 0; path < FRAME_PATHS; path++) {
+        for (unsigned i = 0; i < FRAME_LATENCY_BUCKETS; i++)
+            store_quiet(&meter->bucket[path][i], 0);
+        store_quiet(&meter->ticks[path], 0);
+        store_quiet(&meter->longest[path], 0);
+    }
+}
+
+/* The meters, made when they are first asked for; of two CPUs that do so at once, one gives its memory back. */
+static status_t meters_make(void)
+{
+    struct frame_request request = {.node = FRAME_NODE_ANY, .zone = ZONE_NORMAL, .flags = FRAME_ZEROED};
+    struct meter *none = NULL;
+    status_t status;
+    pfn_t memory;
+
+    if (load_acquire(&meters_kept) != NULL)
+        return OK;
+    request.count = (frame_system.cpu_count * sizeof(struct meter) + FRAME_SIZE - 1) / FRAME_SIZE;
+    status = frame_alloc(&request, &memory);
+    if (status != OK)
+        return status;
+    if (!compare_exchange(&meters_kept, &none, (struct meter *)port_phys_to_virt(paddr_of(memory))))
+        return frame_free(memory, request.count);
+    return OK;
+}
+
+status_t frame_latency_measure(bool on)
+{
+    status_t status = on ? meters_make() : OK;
+    struct meter *meters = load_acquire(&meters_kept);
+
+    if (status != OK)
+        return status;
+    for (uint32_t i = 0; on && i < frame_system.cpu_count; i++)
+        clear_meter(&meters[i]);
+    store_release(&frame_meters, on ? meters : NULL);
+    return OK;
+}
+
+bool frame_latency_measured(void)
+{
+    return load_quiet(&frame_meters) != NULL;
+}
+
+static __attribute__((noinline)) void measure(enum frame_path path, uint64_t ticks)
+{
+    struct meter *meters = load_acquire(&frame_meters);
+    unsigned cpu = port_cpu();
+    _Atomic uint64_t *count;
+
+    if (meters == NULL || cpu >= frame_system.cpu_count)
+        return;
+    count = &meters[cpu].bucket[path][bucket_of(ticks)];
     store_quiet(count, load_quiet(count) + 1);
-    store_quiet(&meter->ticks[path], load_quiet(&meter->ticks[path]) + ticks);
-    if (ticks > load_quiet(&meter->longest[path]))
-        store_quiet(&meter->longest[path], ticks);
+    store_quiet(&meters[cpu].ticks[path], load_quiet(&meters[cpu].ticks[path]) + ticks);
+    if (ticks > load_quiet(&meters[cpu].longest[path]))
+        store_quiet(&meters[cpu].longest[path], ticks);
+}
+
+void path_done(enum frame_path path, uint64_t begin)
+{
+    _Atomic uint64_t *calls = &frame_cpu_table[port_cpu()]->calls[path];
+
+    store_quiet(calls, load_quiet(calls) + 1);
+    if (begin != 0)
+        measure(path, port_ticks() - begin);
 }
 
 const char *frame_path_name(enum frame_path path)
@@ -234,22 +325,17 @@ const char *frame_path_name(enum frame_path path)
 
 void frame_cpu_latency(unsigned cpu, enum frame_path path, struct frame_latency *latency)
 {
-    const struct meter *meter = &frame_cpu_table[cpu]->meter;
+    const struct meter *meters = load_acquire(&meters_kept);
 
-    *latency = (struct frame_latency){.ticks = load_quiet(&meter->ticks[path]),
-                                      .longest = load_quiet(&meter->longest[path])};
+    *latency = (struct frame_latency){.calls = 0};
+    if (meters == NULL || cpu >= frame_system.cpu_count)
+        return;
+    latency->ticks = load_quiet(&meters[cpu].ticks[path]);
+    latency->longest = load_quiet(&meters[cpu].longest[path]);
     for (unsigned i = 0; i < FRAME_LATENCY_BUCKETS; i++) {
-        latency->bucket[i] = load_quiet(&meter->bucket[path][i]);
+        latency->bucket[i] = load_quiet(&meters[cpu].bucket[path][i]);
         latency->calls += latency->bucket[i];
     }
-}
-
-static uint64_t calls(unsigned cpu, enum frame_path path)
-{
-    struct frame_latency latency;
-
-    frame_cpu_latency(cpu, path, &latency);
-    return latency.calls;
 }
 
 _Static_assert((int)FRAME_CACHE_FIXED == (int)STACK_FIXED && (int)FRAME_CACHE_MOBILE == (int)STACK_MOBILE &&
@@ -268,12 +354,12 @@ void frame_cpu_stats(unsigned index, struct frame_cpu_stats *stats)
         .in_use = attention == CACHE_OPEN,
         .allocs = sums.allocs,
         .frees = sums.frees,
-        .refills = calls(index, FRAME_PATH_REFILL),
+        .refills = load_quiet(&cpu->calls[FRAME_PATH_REFILL]),
         .filled = load_relaxed(&cpu->filled),
-        .spills = calls(index, FRAME_PATH_SPILL),
+        .spills = load_quiet(&cpu->calls[FRAME_PATH_SPILL]),
         .spilled = load_relaxed(&cpu->filled) - sums.taken,
-        .direct_allocs = calls(index, FRAME_PATH_ALLOC),
-        .direct_frees = calls(index, FRAME_PATH_FREE),
+        .direct_allocs = load_quiet(&cpu->calls[FRAME_PATH_ALLOC]),
+        .direct_frees = load_quiet(&cpu->calls[FRAME_PATH_FREE]),
         .chunks = sums.cached_chunks,
         .drains = load_relaxed(&cpu->drains),
     };

@@ -10,16 +10,21 @@
 
 #include "zone.h"
 
-struct frame_cpu;
+/* One for each CPU that the topology names, or NULL: durations are not measured. */
+struct meter;
+extern struct meter *_Atomic frame_meters;
 
-/* Changed by the CPU that it belongs to, so plain loads and stores do. */
-struct meter {
-    _Atomic uint64_t bucket[FRAME_PATHS][FRAME_LATENCY_BUCKETS];
-    _Atomic uint64_t ticks[FRAME_PATHS], longest[FRAME_PATHS];
-};
+/* The beginning of a call on a slow path, for path_done(); 0: it is not measured. */
+static inline uint64_t path_begin(void)
+{
+    return load_quiet(&frame_meters) != NULL ? port_ticks() : 0;
+}
 
-/* Counts a call that has just ended on this CPU and began when port_ticks() was `start`. */
-void meter_add(enum frame_path path, uint64_t start);
+/* Counts a call that has just ended on this CPU. */
+void path_done(enum frame_path path, uint64_t begin);
+
+/* Forgets the meters. Boot only. */
+void metrics_reset(void);
 
 /* A passage over all free frames of a zone. */
 struct zone_walk {

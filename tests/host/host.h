@@ -22,6 +22,9 @@ void host_set_cpu(unsigned cpu);
 
 extern unsigned host_reports; /* calls of port_report so far */
 
+/* Each port_ticks() adds this; 0: it is the host's clock. */
+extern uint64_t host_tick_step, host_ticks;
+
 /* Called for every port_tlb_flush; NULL: nobody. */
 extern void (*host_tlb_observer)(vaddr_t start, uint64_t size);
 

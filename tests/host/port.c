@@ -66,6 +66,7 @@ void port_panic(const char *format, ...)
     abort();
 }
 
+uint64_t host_tick_step, host_ticks;
 unsigned host_reports;
 
 void port_report(const char *format, ...)

@@ -79,6 +79,9 @@ def frame_figures(output):
             [path["path"] for path in latency["paths"]] != ["refill", "spill", "alloc", "free", "drain"]:
         return f"calls that are in no bucket: {latency}"
     kinds = [event["kind"] for event in found["trace"]["shown"] if not event["kind"].startswith("chunk")]
+    calls = {path["path"]: path["calls"] for path in latency["paths"]}
+    if not latency["measured"] or calls["refill"] < 1 or calls["alloc"] < 2:
+        return f"calls that were not measured: {latency}"
     return None if kinds == ["alloc", "alloc"] else f"not the two allocations: {kinds}"
 
 
@@ -110,7 +113,7 @@ def traced(output):
 def figures(isa):
     """What the allocator says about itself."""
     yield Boot("figures of the allocator", Machine(isa, nodes=2),
-               "alloc 1; trace on 128; alloc 3; alloc 3; trace show --json; trace off; frames --json; frag --json; "
+               "latency on; alloc 1; trace on 128; alloc 3; alloc 3; trace show --json; trace off; frames --json; frag --json; "
                "caches --json; latency --json; frames; frag; frag node=1; frag dma32; caches; latency; trace on 256 slow; "
                "alloc 7; trace show; trace off", check=frame_figures,
                expect=(r"^ +0  in all ", r"^  node 1: \d+ frames free", r"^  node 1, DMA32: ", r"^ +calls( +\d+){5}$",

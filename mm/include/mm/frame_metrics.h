@@ -77,8 +77,9 @@ void frame_cpu_stats(unsigned cpu, struct frame_cpu_stats *stats);
 
 /* ---- Latency ------------------------------------------------------------------------------------------- */
 
-/* The slow paths. A hit in a cache is not measured: reading the clock would cost as much as the hit. While a trace
- * of every call is on (frame_trace.h) there are no hits, so that all calls are measured as direct ones. */
+/* The slow paths. A hit in a cache is neither counted as one of these nor measured: reading the clock would cost more
+ * than the hit. While a trace of every call is on (frame_trace.h) there are no hits, and all calls are FRAME_PATH_ALLOC
+ * and FRAME_PATH_FREE. */
 enum frame_path {
     FRAME_PATH_REFILL, /* a cache was filled from its zone */
     FRAME_PATH_SPILL,  /* a full cache gave frames back */
@@ -99,8 +100,15 @@ struct frame_latency {
     uint64_t bucket[FRAME_LATENCY_BUCKETS];
 };
 
-/* One path on one CPU since frame_init. An interrupt that allocates in the middle of another call's bookkeeping may
- * cost a count. cpu as frame_cpu_stats. Any context. */
+/* Begins to measure durations, from zero, or ends it. Not measured, a slow call costs two loads for it; measured, two
+ * readings of port_ticks(). The figures' memory comes from the allocator with the first measurement, and stays. Other
+ * CPUs may be a call late. ERR_NO_MEMORY. Context as frame_alloc. */
+MUST_CHECK status_t frame_latency_measure(bool on);
+bool frame_latency_measured(void);
+
+/* What the last measurement has of one path on one CPU; zeros if there was none, and of CPUs that the topology does not
+ * name. An interrupt that allocates in the middle of another call's bookkeeping may cost a count. cpu as
+ * frame_cpu_stats. Any context. */
 void frame_cpu_latency(unsigned cpu, enum frame_path path, struct frame_latency *latency);
 
 #endif

@@ -141,7 +141,7 @@ static bool alloc_any(const struct frame_request *request, const struct want *wa
 }
 
 /* Other CPUs may cache again what a drain has brought before we come to it: so often we ask for it. */
-#define DRAINS 4
+#define DRAINS 8
 
 static bool alloc_or_drain(const struct frame_request *request, const struct want *want, uint64_t *first)
 {

@@ -119,9 +119,29 @@ def seed_efi():
     return b"\0" + b"".join(struct.pack("<IIQQQQQ", kind, 0, start, 0, pages, 0xF, 0) for kind, start, pages in entries)
 
 
+def seed_frame():
+    """Two nodes, holes, all borders, then requests of many kinds (frame.c), most of them freed again."""
+    def address(mib):
+        return int(mib * 256) << 3
+
+    machine = struct.pack("<BHHHH", 1, address(2) + 1, address(4) + 2, address(7), address(8))
+    ram = ((0, 8, 12), (1, 1, 8), (0, 96, 9), (1, 0, 8))
+    machine += struct.pack("<B", 3) + b"".join(struct.pack("<BHH", node, gap, address(mib)) for node, gap, mib in ram)
+    machine += struct.pack("<B", 2) + struct.pack("<BHH", 1, address(3), address(8)) + struct.pack("<BHH", 0, address(1), 1)
+    steps = b""
+    for i in range(60):
+        shape = (i % 3 == 0) | (i % 7 == 0) << 1 | (i % 2) << 2 | (2 + i % 3) << 4
+        steps += struct.pack("<BHBBBBBH", i % 8, i * 37 % 700, shape, i % 64, i % 5 == 0, i % 4 * (i % 10), 0, 0)
+        if i % 3 != 0:
+            steps += struct.pack("<BBHH", 8, i * 5 % 192, i, 3)
+        if i % 20 == 7:
+            steps += struct.pack("<BHH", 14, 3 * 256 + i, 5) + b"\x0f"
+    return machine + steps
+
+
 def main():
     directory = pathlib.Path(sys.argv[1])
-    for seed in (seed_fdt, seed_acpi, seed_image, seed_e820, seed_efi):
+    for seed in (seed_fdt, seed_acpi, seed_image, seed_e820, seed_efi, seed_frame):
         (directory / seed.__name__.replace("_", ".")).write_bytes(seed())
 
 

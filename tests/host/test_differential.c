@@ -1,32 +1,31 @@
 /* SPDX-License-Identifier: MIT
  *
- * The frame allocator against a model that keeps one byte per frame and finds everything by looking at all of
- * them. Random requests of every kind; for each the model says which zone must serve it or that none can, and
- * for each free whether it is right. Statistics are compared with counted ones now and then.
+ * The frame allocator against models: random requests of every kind against one byte per frame (frame_model.h), and
+ * runs of many chunks against how much of each chunk is free.
  */
 #include <string.h>
 
+#include "frame_model.h"
+#include "host.h"
 #include "layout.h"
 #include "quire_test.h"
 
-#define FRAMES 9000u
 #define ROUNDS 30000u
+#define CPUS 3u
 
-enum { ABSENT, FREE, USED };
-
-static uint8_t state[FRAMES];
-static uint8_t zone_at[FRAMES];
 static const char *what; /* went wrong */
 
 /* Two nodes that alternate, holes, all four borders inside chunks, and device memory on both sides of one: some 15
  * chunks in 9 zones. */
 static status_t start_machine(void)
 {
-    static const struct zone_limits limits = {
-        .dma_end = MIB(5) + 0x2000, .dma32_end = MIB(17) + 0x5000, .direct_end = MIB(30) - 0x9000,
-        .movable_start = MIB(32) - 0x3000};
+    static const struct zone_limits limits = {.dma_end = MIB(5) + 0x2000,
+                                              .dma32_end = MIB(17) + 0x5000,
+                                              .direct_end = MIB(30) - 0x9000,
+                                              .movable_start = MIB(32) - 0x3000};
 
     layout_begin(2);
+    layout_cpus(CPUS);
     layout_ram(0, 0x1000, MIB(9) + 0x17000);
     layout_ram(1, MIB(9) + 0x17000, MIB(20));
     layout_ram(0, MIB(20), MIB(28) + 0x800);
@@ -38,81 +37,17 @@ static status_t start_machine(void)
     return layout_start(&limits);
 }
 
-static void read_machine(void)
-{
-    for (uint64_t frame = 0; frame < FRAMES; frame++) {
-        unsigned zone = 0;
-
-        state[frame] = frame_query(pfn(frame), &zone) == FRAME_FREE ? FREE : ABSENT;
-        zone_at[frame] = (uint8_t)zone;
-    }
-}
-
-/* Whether a run of the request can start at a frame, in one zone. */
-static bool could_start(const struct frame_request *request, unsigned zone, uint64_t first)
-{
-    uint64_t last = first + request->count - 1;
-
-    if ((request->align != 0 && first % request->align != 0) || last >= FRAMES)
-        return false;
-    if (request->limit != 0 && (last + 1) * FRAME_SIZE > request->limit)
-        return false;
-    if (request->boundary != 0 && first / request->boundary != last / request->boundary)
-        return false;
-    if ((request->flags & FRAME_AT) != 0) {
-        if (first != request->at.v)
-            return false;
-    } else if (request->count < CHUNK_FRAMES ? first / CHUNK_FRAMES != last / CHUNK_FRAMES
-                                             : first % CHUNK_FRAMES != 0) {
-        return false;
-    }
-    for (uint64_t frame = last + 1; frame-- > first;) {
-        if (state[frame] != FREE || zone_at[frame] != zone)
-            return false;
-    }
-    return true;
-}
-
-static bool zone_could(const struct frame_request *request, unsigned zone)
-{
-    for (uint64_t first = 0; first < FRAMES; first++) {
-        if (could_start(request, zone, first))
-            return true;
-    }
-    return false;
-}
-
-/* The zone that must serve a request, or -1. */
-static int expected_zone(const struct frame_request *request)
-{
-    for (unsigned i = 0; i < ((request->flags & FRAME_THIS_NODE) != 0 ? 1u : 2u); i++) {
-        for (unsigned zone = frame_zone_count(); zone-- > 0;) {
-            struct frame_zone_info info;
-
-            frame_zone_info(zone, &info);
-            if (info.node != (request->node ^ i) || info.kind > request->zone)
-                continue;
-            if (request->zone == ZONE_DEVICE && info.kind != ZONE_DEVICE)
-                continue;
-            if ((request->flags & FRAME_THIS_ZONE) != 0 && info.kind != request->zone)
-                continue;
-            if (zone_could(request, zone))
-                return (int)zone;
-        }
-    }
-    return -1;
-}
-
 static struct frame_request random_request(uint64_t *seed)
 {
     static const uint16_t most[] = {1, 3, 9, 64, 100, 511, 600, 1500};
     uint64_t pick = test_random(seed);
     struct frame_request request = {.count = 1 + pick / 8 % most[pick % 8]};
 
-    request.node = pick >> 60 & 1;
+    request.node = pick >> 60 & 1 ? FRAME_NODE_ANY : pick >> 61 & 1;
     request.zone = (zone_kind_t)((pick >> 52) % ZONE_KINDS);
     pick = test_random(seed);
-    request.flags = (pick % 8 == 0 ? FRAME_THIS_NODE : 0u) | (pick / 8 % 8 == 0 ? FRAME_THIS_ZONE : 0u);
+    request.flags = (pick % 8 == 0 ? FRAME_THIS_NODE : 0u) | (pick / 8 % 8 == 0 ? FRAME_THIS_ZONE : 0u) |
+                    (pick >> 44 & 1 ? FRAME_MOVABLE : 0u);
     if (pick / 64 % 4 == 0)
         request.align = UINT64_C(1) << (pick / 256 % 13);
     if (pick >> 40 & 1) {
@@ -121,118 +56,63 @@ static struct frame_request random_request(uint64_t *seed)
         request.boundary <<= pick >> 41 & 1;
     }
     if ((pick >> 50) % 4 == 0)
-        request.limit = (pick >> 20) % (FRAMES * FRAME_SIZE);
+        request.limit = (pick >> 20) % (MODEL_FRAMES * FRAME_SIZE);
     if (pick >> 60 == 0) {
         request.flags |= FRAME_AT;
-        request.at = pfn((pick >> 44) % FRAMES);
+        request.at = pfn((pick >> 44) % MODEL_FRAMES);
         request.align = request.boundary = 0;
     }
     return request;
 }
 
-static void try_alloc(uint64_t *seed)
-{
-    struct frame_request request = random_request(seed);
-    int expected = expected_zone(&request);
-    pfn_t first;
-    status_t status = frame_alloc(&request, &first);
-
-    if (status != (expected < 0 ? ERR_NO_MEMORY : OK)) {
-        what = expected < 0 ? "served where nothing fits" : "refused though there is room";
-        return;
-    }
-    if (status != OK)
-        return;
-    if (!could_start(&request, (unsigned)expected, first.v))
-        what = "served from the wrong zone or against the request";
-    memset(state + first.v, USED, request.count);
-}
-
 /* Any run, right or wrong. */
-static void try_free(uint64_t *seed)
+static const char *random_free(uint64_t *seed)
 {
-    uint64_t pick = test_random(seed), first = pick % FRAMES, count = 1 + (pick >> 32) % 40;
-    status_t expected = OK;
+    uint64_t pick = test_random(seed), first = pick % MODEL_FRAMES, count = 1 + (pick >> 32) % 40, used = 0;
 
     if (pick >> 62 == 0)
         count *= 50;
-    while (pick >> 61 != 0 && count > 1 &&
-           (first + count > FRAMES || memchr(state + first, FREE, count) != NULL))
-        count /= 2;
-    for (uint64_t i = first; i < first + count; i++) {
-        if (i >= FRAMES || state[i] == ABSENT || zone_at[i] != zone_at[first])
-            expected = ERR_INVALID;
-        else if (state[i] == FREE && expected == OK)
-            expected = ERR_BUSY;
-    }
-    if (frame_free(pfn(first), count) != expected)
-        what = "a free was judged wrongly";
-    else if (expected == OK)
-        memset(state + first, FREE, count);
+    while (pick >> 61 != 0 && used < count && model_used(first + used))
+        used++;
+    return model_free(first, used > 0 ? used : count);
 }
 
-/* Adds the maximal free blocks of one zone in [first, first + 2^order). */
-static void count_blocks(unsigned zone, uint64_t first, unsigned order, uint64_t blocks[FRAME_ORDERS])
+static const char *run_random(bool caches)
 {
-    bool all = true, any = false;
+    const char *wrong = model_begin(caches);
+    struct model_run taken;
+    uint64_t seed = 271828;
 
-    for (uint64_t i = first; i < first + (UINT64_C(1) << order); i++) {
-        bool free = i < FRAMES && state[i] == FREE && zone_at[i] == zone;
+    for (unsigned i = 0; i < ROUNDS && wrong == NULL; i++) {
+        struct frame_request request = random_request(&seed);
 
-        all = all && free;
-        any = any || free;
+        host_set_cpu((unsigned)(test_random(&seed) % CPUS));
+        /* Fuller and emptier by turns. */
+        if (test_random(&seed) % 8 < (i / 1000 % 2 == 0 ? 5 : 1))
+            wrong = model_alloc(&request, &taken);
+        else
+            wrong = random_free(&seed);
+        if (i % 500 == 0 && wrong == NULL)
+            wrong = model_compare();
     }
-    if (all)
-        blocks[order]++;
-    else if (any) {
-        count_blocks(zone, first, order - 1, blocks);
-        count_blocks(zone, first + (UINT64_C(1) << (order - 1)), order - 1, blocks);
-    }
-}
-
-static void compare_statistics(void)
-{
-    for (unsigned zone = 0; zone < frame_zone_count(); zone++) {
-        uint64_t blocks[FRAME_ORDERS] = {0}, run = 0, longest = 0, free = 0;
-        struct frame_zone_stats stats;
-
-        frame_zone_stats(zone, &stats);
-        count_blocks(zone, 0, FRAME_ORDERS - 1, blocks);
-        for (uint64_t i = 0; i < FRAMES; i++) {
-            bool here = state[i] == FREE && zone_at[i] == zone;
-
-            free += here;
-            run = here ? run + 1 : 0;
-            longest = run > longest ? run : longest;
-        }
-        if (free != stats.free || longest != stats.largest_run)
-            what = "the free count or the largest run is wrong";
-        if (memcmp(blocks, stats.free_blocks, sizeof(blocks)) != 0)
-            what = "the free blocks are wrong";
-    }
-    if (frame_check() != NULL)
-        what = frame_check();
+    host_set_cpu(0);
+    return wrong != NULL ? wrong : model_end();
 }
 
 TEST(layout, differential)
 {
-    uint64_t seed = 271828;
-
-    what = NULL;
     CHECK_EQ(start_machine(), OK);
-    frame_set_caching(false);
     CHECK(frame_zone_count() >= 6);
-    read_machine();
-    for (unsigned i = 0; i < ROUNDS && what == NULL; i++) {
-        /* Fuller and emptier by turns. */
-        if (test_random(&seed) % 8 < (i / 1000 % 2 == 0 ? 5 : 1))
-            try_alloc(&seed);
-        else
-            try_free(&seed);
-        if (i % 500 == 0)
-            compare_statistics();
-    }
-    frame_set_caching(true);
+    what = run_random(false);
+    layout_end();
+    if (what != NULL)
+        test_fail(test_result_, __FILE__, __LINE__, "%s", what);
+}
+
+TEST(layout, differential_with_caches)
+{
+    CHECK_EQ(start_machine(), OK);
+    what = run_random(true);
     layout_end();
     if (what != NULL)
         test_fail(test_result_, __FILE__, __LINE__, "%s", what);
@@ -240,9 +120,9 @@ TEST(layout, differential)
 
 /* ---- Runs of many chunks ------------------------------------------------------------------------------- */
 
-#define FIRST_CHUNK  37u
-#define CHUNKS       300u
-#define RUNS_MAX     64
+#define FIRST_CHUNK 37u
+#define CHUNKS 300u
+#define RUNS_MAX 64
 #define CHUNK_ROUNDS 20000u
 
 /* Of each chunk, how many frames from its first on are free; what lies behind them is taken for good. */

@@ -10,12 +10,14 @@ if sys.version_info < (3, 11):
 import bench
 import debug
 import options
+import replay
 import run
 import setup
 import tests
 import ui
 
-COMMANDS = {c.name: c for c in (run.RUN, tests.TEST, bench.BENCH, run.INSPECT, debug.DEBUG, setup.SETUP)}
+COMMANDS = {c.name: c for c in (run.RUN, tests.TEST, bench.BENCH, run.INSPECT, replay.REPLAY, debug.DEBUG,
+                                setup.SETUP)}
 
 
 def overview():

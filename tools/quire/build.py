@@ -20,6 +20,7 @@ from ui import Problem
 ISAS = ("x86_64", "riscv64", "aarch64")
 VARIANTS = ("debug", "release", "clang")
 INSPECT = "tools/inspect/inspect"
+PAGE_REPLAY = "tests/host/page-replay"
 THREADED = ("unit-x86_64",)   # hosted tests that run threads; the ISA makes no difference there
 
 # Flags of another project in the caller's environment must not reach this one.
@@ -135,6 +136,14 @@ def bench(march):
                  targets=("tests/bench/frames-bench",)) / "tests/bench"
 
 
+def hosted_program(name):
+    built = places.BUILD / "host" / name
+    return built if built.exists() and not places.may_build() else hosted(name) / name
+
+
 def inspect():
-    built = places.BUILD / "host" / INSPECT
-    return built if built.exists() and not places.may_build() else hosted(INSPECT) / INSPECT
+    return hosted_program(INSPECT)
+
+
+def page_replay():
+    return hosted_program(PAGE_REPLAY)

@@ -33,8 +33,9 @@ class Option:
 @dataclass(frozen=True)
 class Operand:
     name: str                       # "ISA"
-    choices: tuple
+    choices: tuple                  # empty: any word
     default: str | None = None      # None: it must be given
+    help: str = ""                  # where there are no choices
 
 
 @dataclass(frozen=True)
@@ -113,9 +114,9 @@ def parse(command, words):
             operands.append(word)
     for i, operand in enumerate(command.operands):
         if i >= len(operands) and operand.default is None:
-            raise usage_error(f"quire {command.name} needs {operand.name}: {', '.join(operand.choices)}")
+            raise usage_error(f"quire {command.name} needs {operand.name}: {operand.help or ', '.join(operand.choices)}")
         word = operands[i] if i < len(operands) else operand.default
-        given[operand.name.lower()] = check_choice(operand.name, word, operand.choices)
+        given[operand.name.lower()] = check_choice(operand.name, word, operand.choices) if operand.choices else word
     if len(operands) > len(command.operands):
         raise usage_error(f"quire {command.name}: \"{operands[len(command.operands)]}\" is one argument too many")
     return SimpleNamespace(**given)
@@ -132,7 +133,7 @@ def help_text(command):
     if command.text:
         lines += ["", command.text.strip()]
     if command.operands or command.options:
-        rows = [(o.name, ", ".join(o.choices) + (f" (default {o.default})" if o.default else ""))
+        rows = [(o.name, (o.help or ", ".join(o.choices)) + (f" (default {o.default})" if o.default else ""))
                 for o in command.operands]
         rows += [(o.usage, o.help) for o in command.options]
         width = max(len(left) for left, _ in rows)

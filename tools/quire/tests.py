@@ -180,9 +180,9 @@ def junit_results(suite, xml_file):
 def suite_corpus(report, options):
     corpus = os.environ.get("QUIRE_CORPUS") or os.path.normpath(places.ROOT / "../shared/corpus")
     if not os.path.isdir(corpus):
-        report.skip("corpus", "inspect over the corpus", f"{corpus} is not there (QUIRE_CORPUS names it)")
+        report.skip("corpus", "inspect and replay over the corpus", f"{corpus} is not there (QUIRE_CORPUS names it)")
         return
-    files = [path for path in [places.ROOT / "tests/test_corpus.py"] if path.exists()]
+    files = sorted((places.ROOT / "tests").glob("test_corpus*.py"))
     pytest(report, "corpus", files, {"QUIRE_INSPECT": str(build.inspect()), "QUIRE_CORPUS": os.path.realpath(corpus)})
 
 
@@ -190,7 +190,8 @@ def suite_cli(report, options):
     # Some tests put fakes of these first in PATH; what they do not fake must be there.
     for isa in build.ISAS:
         packages.ensure(packages.compilers(isa) + packages.emulator(isa))
-    files = sorted(path for path in (places.ROOT / "tests").glob("test_*.py") if path.name != "test_corpus.py")
+    files = sorted(path for path in (places.ROOT / "tests").glob("test_*.py")
+                   if not path.name.startswith("test_corpus"))
     pytest(report, "cli", files, {"QUIRE_INSPECT": str(build.inspect()), "QUIRE": str(places.ROOT / "quire")})
 
 
@@ -310,7 +311,7 @@ TEST = Command(
     text="lint    rules that compilers do not check\n"
          "host    unit tests on this machine, under sanitizers; every interleaving of small scenarios\n"
          "fuzz    the readers of firmware tables, a moment each under libFuzzer\n"
-         "corpus  inspect, against facts about real machines' firmware\n"
+         "corpus  inspect and replay, against facts about real machines' firmware and page traces\n"
          "cli     this command and the tools\n"
          "build   debug, release and clang builds, and their size; inspect and unit tests without sanitizers\n"
          "boot    self-tests and more in QEMU: CPUs, memory, nodes, paging modes, faults\n"

@@ -4,6 +4,7 @@ import json
 import subprocess
 from pathlib import Path
 
+import build
 from boot import Boot
 from machine import MIB, Machine
 
@@ -80,7 +81,7 @@ def frame_figures(output):
         return f"calls that are in no bucket: {latency}"
     kinds = [event["kind"] for event in found["trace"]["shown"] if not event["kind"].startswith("chunk")]
     calls = {path["path"]: path["calls"] for path in latency["paths"]}
-    if not latency["measured"] or calls["refill"] < 1 or calls["alloc"] < 2:
+    if not latency["measured"] or calls["drain"] < 1 or calls["alloc"] < 2:
         return f"calls that were not measured: {latency}"
     return None if kinds == ["alloc", "alloc"] else f"not the two allocations: {kinds}"
 
@@ -105,9 +106,17 @@ def live_frames(output):
 
 
 def traced(output):
+    """The dump says what the commands did, and so does its replay on this machine, from the console's output as it is."""
     live, strangers = live_frames(output)
     expected = [[0], [0, 1, 5, 6, 7]], 1
-    return None if (live, strangers) == expected else f"{live} and {strangers} frees of others, expected {expected}"
+    if (live, strangers) != expected:
+        return f"{live} and {strangers} frees of others, expected {expected}"
+    done = subprocess.run([build.page_replay(), "0"], input=output.encode(), capture_output=True)
+    if done.returncode != 0:
+        return f"the replay failed: {done.stderr.decode()}"
+    found = json.loads(done.stdout)
+    figures = found["live_at_end_blocks"], found["live_at_end_pages"], found["strangers"], found["not_served"]
+    return None if figures == (2, 6, 1, 0) else f"the replay has {figures} blocks, pages, frees of others, not served"
 
 
 def figures(isa):

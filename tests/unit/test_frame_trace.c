@@ -6,6 +6,7 @@
 #include <stdatomic.h>
 #include <stdio.h>
 
+#include <mm/frame_metrics.h>
 #include <mm/frame_trace.h>
 #include <mm/port.h>
 
@@ -122,6 +123,33 @@ TEST(trace, caches_without_every_call)
     CHECK_EQ(seen[FRAME_EVENT_ALLOC], 0);
     CHECK(seen[FRAME_EVENT_REFILL] > 0);
     CHECK_EQ(seen[FRAME_EVENT_DRAIN], 2);
+}
+
+static bool has_cache(void)
+{
+    struct frame_cpu_stats stats;
+
+    frame_cpu_stats(port_cpu(), &stats);
+    return stats.has_cache;
+}
+
+/* Off meanwhile, and afterwards as they were before. */
+TEST(trace, caches_are_put_back)
+{
+    bool before = has_cache();
+
+    frame_set_caching(true);
+    if (!has_cache())
+        SKIP("this CPU has no cache");
+    CHECK_EQ(frame_trace_start(FRAME_TRACE_MIN, true), OK);
+    CHECK(!has_cache());
+    CHECK_EQ(frame_trace_stop(), OK);
+    CHECK(has_cache());
+    frame_set_caching(false);
+    CHECK_EQ(frame_trace_start(FRAME_TRACE_MIN, true), OK);
+    CHECK_EQ(frame_trace_stop(), OK);
+    CHECK(!has_cache());
+    frame_set_caching(before);
 }
 
 TEST(trace, old_events_are_overwritten)
@@ -366,6 +394,33 @@ TEST(trace, dump_has_the_same_live_set)
         }
     }
     CHECK_EQ(held, 14);
+    CHECK_EQ(frame_trace_stop(), OK);
+    CHECK_RESTORED(before);
+}
+
+/* A free of frames that two allocations had, the later of them inside what the earlier had given back. */
+TEST(trace, dump_of_a_free_over_two_allocations)
+{
+    struct frame_request at = ANY_FRAMES(2);
+    uint64_t before = frame_free_count();
+    struct frame_trace_dumped dumped;
+    pfn_t run, inner;
+
+    memset(&live, 0, sizeof(live));
+    CHECK_EQ(frame_trace_start(FRAME_TRACE_MIN, true), OK);
+    CHECK_EQ(frame_alloc(&ANY_FRAMES(8), &run), OK);
+    CHECK_EQ(frame_free(pfn(run.v + 3), 2), OK);
+    at.flags = FRAME_AT;
+    at.at = pfn(run.v + 3);
+    CHECK_EQ(frame_alloc(&at, &inner), OK);
+    CHECK_EQ(frame_free(run, 7), OK); /* three, the other's two, and two more */
+    CHECK_EQ(frame_trace_dump("test", live_line, &dumped), OK);
+    CHECK_EQ(dumped.allocs, 2);
+    CHECK_EQ(dumped.frees, 4);
+    CHECK_EQ(live.wrong + live.strangers, 0);
+    CHECK_EQ(dump_live(), 1);
+    CHECK(dump_holds(pfn(run.v + 7)));
+    CHECK_EQ(frame_free(pfn(run.v + 7), 1), OK);
     CHECK_EQ(frame_trace_stop(), OK);
     CHECK_RESTORED(before);
 }

@@ -88,6 +88,11 @@ static inline void hal_idle(void);
 static inline uint64_t hal_cycles(void);
 static inline uint64_t hal_instructions(void);
 
+/* The counter under hal_time_ns, which all CPUs share; and what a difference of two readings lasted: 0 before
+ * hal_irq_init. */
+static inline uint64_t hal_ticks(void);
+uint64_t hal_ticks_to_ns(uint64_t ticks);
+
 /* Stops this CPU for good, interrupts masked. */
 _Noreturn void hal_cpu_halt(void);
 

@@ -13,6 +13,7 @@
 #include <mm/frame.h>
 #include <mm/frame_reserve.h>
 #include <mm/frame_info.h>
+#include <mm/frame_metrics.h>
 #include <mm/port.h>
 #include <string.h>
 
@@ -61,33 +62,62 @@ bool command_zones(int argc, char **argv)
 
 /* ---- frames ------------------------------------------------------------------------------------------- */
 
+static void print_totals(const struct frame_totals *totals, bool json)
+{
+    kprintf(json ? "\"managed\":%llu,\"free\":%llu,\"cached\":%llu,\"used\":%llu" : " %10llu %10llu %7llu %10llu",
+            (ull)totals->managed, (ull)totals->free, (ull)totals->cached, (ull)totals->used);
+}
+
+static void print_zone_frames(unsigned zone, bool json)
+{
+    struct frame_zone_info info;
+    struct frame_zone_stats stats;
+    frame_zone_info(zone, &info);
+    frame_zone_stats(zone, &stats);
+    if (json)
+        kprintf("%s{\"node\":%u,\"zone\":\"%s\",", separator(zone), node_id(info.node), zone_name(info.kind));
+    else
+        kprintf("  %4u  %-8s", node_id(info.node), zone_name(info.kind));
+    print_totals(&(struct frame_totals){.managed = stats.managed, .free = stats.free - stats.cached,
+                                        .cached = stats.cached, .used = stats.managed - stats.free}, json);
+    kprintf(json ? ",\"free_blocks\":[" : " ");
+    for (unsigned order = 0; order < FRAME_ORDERS; order++) {
+        if (json)
+            kprintf("%s%llu", separator(order), (ull)stats.free_blocks[order]);
+        else if (stats.free_blocks[order] > 0)
+            kprintf(" %u:%llu", order, (ull)stats.free_blocks[order]);
+    }
+    kprintf(json ? "]}" : "\n");
+}
+
+static void print_node_frames(uint16_t node, bool json)
+{
+    struct frame_totals totals;
+    frame_totals(node, &totals);
+    if (json)
+        kprintf("%s{\"node\":%u,", separator(node), node_id(node));
+    else
+        kprintf("  %4u  %-8s", node_id(node), "in all");
+    print_totals(&totals, json);
+    kprintf(json ? "}" : "\n");
+}
+
 bool command_frames(int argc, char **argv)
 {
     bool json;
     if (!only_json(argc, argv, &json))
         return false;
-    kprintf(json ? "{\"zones\":["
-                 : "  free blocks by order (0 = 4 KiB, 9 = 2 MiB, 18 = 1 GiB, 20 = 4 GiB)\n");
-    for (unsigned zone = 0; zone < frame_zone_count(); zone++) {
-        struct frame_zone_info info;
-        struct frame_zone_stats stats;
-        frame_zone_info(zone, &info);
-        frame_zone_stats(zone, &stats);
-        if (json)
-            kprintf("%s{\"node\":%u,\"zone\":\"%s\",\"free_blocks\":[", separator(zone), node_id(info.node),
-                    zone_name(info.kind));
-        else
-            kprintf("  node %u %s:", node_id(info.node), zone_name(info.kind));
-        for (unsigned order = 0; order < FRAME_ORDERS; order++) {
-            if (json)
-                kprintf("%s%llu", separator(order), (ull)stats.free_blocks[order]);
-            else if (stats.free_blocks[order] > 0)
-                kprintf(" %u:%llu", order, (ull)stats.free_blocks[order]);
-        }
-        kprintf(json ? "]}" : "\n");
-    }
     if (json)
-        kprintf("]}\n");
+        kprintf("{\"zones\":[");
+    else
+        kprintf("  %4s  %-8s %10s %10s %7s %10s  %s\n", "node", "zone", "managed", "free", "cached", "used",
+                "free blocks by order (0 = 4 KiB, 9 = 2 MiB, 18 = 1 GiB)");
+    for (unsigned zone = 0; zone < frame_zone_count(); zone++)
+        print_zone_frames(zone, json);
+    kprintf(json ? "],\"node_frames\":[" : "");
+    for (uint16_t node = 0; node < machine.topo.node_count; node++)
+        print_node_frames(node, json);
+    kprintf(json ? "]}\n" : "");
     return true;
 }
 

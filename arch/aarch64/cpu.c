@@ -137,6 +137,11 @@ static status_t timer_init(uint32_t intid)
     return OK;
 }
 
+uint64_t hal_ticks_to_ns(uint64_t ticks)
+{
+    return clock_scale(ticks, timer.ns_per_tick);
+}
+
 uint64_t hal_time_ns(void)
 {
     cpu_isb(); /* the counter may be read early otherwise */

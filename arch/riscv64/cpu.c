@@ -84,6 +84,11 @@ static status_t timer_init(uint64_t frequency)
     return OK;
 }
 
+uint64_t hal_ticks_to_ns(uint64_t ticks)
+{
+    return clock_scale(ticks, timer.ns_per_tick);
+}
+
 uint64_t hal_time_ns(void)
 {
     return clock_ns(&timer, csr_read(time));

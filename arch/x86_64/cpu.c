@@ -158,6 +158,11 @@ static status_t clock_init(void)
     return ERR_UNSUPPORTED;
 }
 
+uint64_t hal_ticks_to_ns(uint64_t ticks)
+{
+    return clock_scale(ticks, clocks.ns_per_cycle);
+}
+
 uint64_t hal_time_ns(void)
 {
     return clocks.start == 0 ? 0 : clock_scale(hal_cycles() - clocks.start, clocks.ns_per_cycle);

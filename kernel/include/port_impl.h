@@ -48,6 +48,11 @@ static inline void port_cpu_relax(void)
         ipi_answer_fence();
 }
 
+static inline uint64_t port_ticks(void)
+{
+    return hal_ticks();
+}
+
 static inline void port_frame_zero(pfn_t frame)
 {
     void *page = temp_map(frame);

@@ -12,6 +12,7 @@
  */
 #include <mm/port.h>
 
+#include "trace.h"
 #include "zone.h"
 
 /* The fewer are free, the rather a chunk is used. */
@@ -83,6 +84,7 @@ static void become_whole(struct zone *zone, uint64_t slot)
 
     row_store(&zone->row[slot], &empty);
     buddy_put(zone, slot, 1);
+    trace_chunk(FRAME_EVENT_WHOLE, zone, slot);
 }
 
 /* The bits no longer tell whose the frames are. */
@@ -322,6 +324,7 @@ void bitmap_break(struct zone *zone, uint64_t slot, unsigned at, unsigned count,
     word = with_order(word, row_largest_block(&row));
     store_release(&zone->chunk[slot], word);
     relist(zone, slot, before, word);
+    trace_chunk(FRAME_EVENT_BROKEN, zone, slot);
 }
 
 void chunk_take_whole(struct zone *zone, uint64_t slot, bool mobile)

@@ -5,6 +5,7 @@
 
 #include "cache.h"
 #include "reserve.h"
+#include "trace.h"
 
 #define CPU_WORDS (TOPO_MAX_CPUS / WORD_BITS)
 
@@ -29,6 +30,13 @@ static unsigned active_words(void)
 static void count_up(_Atomic uint64_t *counter, uint64_t by)
 {
     store_relaxed(counter, load_relaxed(counter) + by);
+}
+
+/* So many frames came from the zone. */
+static void fill(struct frame_cpu *cpu, uint64_t count)
+{
+    count_up(&cpu->filled, count);
+    count_up(&cpu->taken, count);
 }
 
 /* ---- Going in and out ---------------------------------------------------------------------------------- */
@@ -68,12 +76,12 @@ static void put_word(struct frame_cpu *cpu, uint32_t first, uint64_t bits)
     if (reserve_near(zone, slot) && (bits = reserve_strip(zone, cpu->first + first, bits)) == 0)
         return;
     if (bitmap_put_word(zone, slot, index, bits) == OK) {
-        count_up(&cpu->spilled, bit_count(bits));
+        count_up(&cpu->taken, -(uint64_t)bit_count(bits));
         return;
     }
     for (; bits != 0; bits &= bits - 1) { /* find the wrong ones */
         if (bitmap_put_word(zone, slot, index, bits & -bits) == OK)
-            count_up(&cpu->spilled, 1);
+            count_up(&cpu->taken, -UINT64_C(1));
         else
             port_report("frame %#llx was freed twice", (unsigned long long)(cpu->first + first + bit_lowest(bits)));
     }
@@ -143,9 +151,9 @@ static unsigned take_batch(struct frame_cpu *cpu, struct frame_stack *stack, boo
  * chunk goes on top. Bound: CACHE_BATCH rounds, as each brings a frame. */
 static bool refill(struct frame_cpu *cpu, struct frame_stack *stack, bool mobile)
 {
+    uint64_t begin = path_begin(), slot = STACK_NO_SLOT, offset = 0;
     uint16_t at[CACHE_BATCH];
     uint32_t top = CACHE_BATCH;
-    uint64_t slot = STACK_NO_SLOT, offset = 0;
     unsigned count;
 
     while (top > 0 && (count = take_batch(cpu, stack, mobile, top, &slot, at)) > 0) {
@@ -163,7 +171,9 @@ static bool refill(struct frame_cpu *cpu, struct frame_stack *stack, bool mobile
     stack->chunk = CHUNK_STATE(chunk_word(cpu->zone, slot)) == CHUNK_BITS ? (uint32_t)(offset / CHUNK_FRAMES)
                                                                         : STACK_NO_CHUNK;
     store_relaxed(&stack->state, load_relaxed(&stack->state) + count);
-    count_up(&cpu->filled, count);
+    fill(cpu, count);
+    path_done(FRAME_PATH_REFILL, begin);
+    trace_event(FRAME_EVENT_REFILL, cpu->first + stack->frame[0], count);
     return true;
 }
 
@@ -191,12 +201,21 @@ bool cache_alloc(struct frame_cpu *cpu, bool mobile, uint64_t *frame)
     return *frame != CACHE_EMPTY;
 }
 
+static void spill(struct frame_cpu *cpu)
+{
+    uint64_t begin = path_begin();
+
+    flush(cpu, &cpu->stack[STACK_OUT]);
+    path_done(FRAME_PATH_SPILL, begin);
+    trace_event(FRAME_EVENT_SPILL, 0, CACHE_FRAMES);
+}
+
 bool cache_free(struct frame_cpu *cpu, uint64_t frame)
 {
     if (frame - cpu->first >= cpu->frames || !enter(cpu))
         return false;
     if (stack_count(&cpu->stack[STACK_OUT]) == CACHE_FRAMES)
-        flush(cpu, &cpu->stack[STACK_OUT]);
+        spill(cpu);
     cache_leave(cpu);
     return cache_push_other(cpu, frame);
 }
@@ -207,7 +226,8 @@ bool cache_free(struct frame_cpu *cpu, uint64_t frame)
  * follows soon upon the other. */
 static bool refill_chunks(struct frame_cpu *cpu, bool mobile)
 {
-    uint64_t group, bits = buddy_take_some(cpu->zone, cpu->chunk_max - cpu->chunk_max / 4, cpu->bit, &group);
+    uint64_t begin = path_begin(), group;
+    uint64_t bits = buddy_take_some(cpu->zone, cpu->chunk_max - cpu->chunk_max / 4, cpu->bit, &group);
     uint32_t count = bit_count(bits), i = count;
 
     for (; bits != 0; bits &= bits - 1) {
@@ -217,8 +237,12 @@ static bool refill_chunks(struct frame_cpu *cpu, bool mobile)
         cpu->chunks[--i] = (uint32_t)((zone_frame(cpu->zone, slot) - cpu->first) / CHUNK_FRAMES);
     }
     store_relaxed(&cpu->chunk_count, count);
-    count_up(&cpu->filled, count * CHUNK_FRAMES);
-    return count > 0;
+    fill(cpu, count * CHUNK_FRAMES);
+    if (count == 0)
+        return false;
+    path_done(FRAME_PATH_REFILL, begin);
+    trace_event(FRAME_EVENT_REFILL, cpu->first + cpu->chunks[count - 1] * CHUNK_FRAMES, count * CHUNK_FRAMES);
+    return true;
 }
 
 /* A chunk on its way to the buddy: its group and its bit. */
@@ -229,7 +253,7 @@ static bool return_chunk(struct frame_cpu *cpu, uint32_t chunk, uint64_t *group,
     *group = slot / GROUP_CHUNKS;
     *bit = UINT64_C(1) << slot % GROUP_CHUNKS;
     if (chunk_put_whole(cpu->zone, slot)) {
-        count_up(&cpu->spilled, CHUNK_FRAMES);
+        count_up(&cpu->taken, -CHUNK_FRAMES);
         return true;
     }
     port_report("frames %#llx … %#llx were freed twice", (unsigned long long)frame,
@@ -258,6 +282,15 @@ static void flush_chunks(struct frame_cpu *cpu, uint32_t keep)
     if (bits != 0)
         buddy_put_some(cpu->zone, group, bits);
     store_relaxed(&cpu->chunk_count, count);
+}
+
+static void spill_chunks(struct frame_cpu *cpu)
+{
+    uint64_t begin = path_begin();
+
+    flush_chunks(cpu, cpu->chunk_max / 4);
+    path_done(FRAME_PATH_SPILL, begin);
+    trace_event(FRAME_EVENT_SPILL, 0, (cpu->chunk_max - cpu->chunk_max / 4) * CHUNK_FRAMES);
 }
 
 bool cache_alloc_chunk(struct frame_cpu *cpu, bool mobile, uint64_t *frame)
@@ -293,7 +326,7 @@ bool cache_free_chunk(struct frame_cpu *cpu, uint64_t frame)
     if (CHUNK_STATE(word) != CHUNK_BITS || CHUNK_FREE(word) != 0 || !enter(cpu))
         return false;
     if (load_relaxed(&cpu->chunk_count) == cpu->chunk_max)
-        flush_chunks(cpu, cpu->chunk_max / 4);
+        spill_chunks(cpu);
     count = load_relaxed(&cpu->chunk_count);
     cpu->chunks[count] = (uint32_t)(offset / CHUNK_FRAMES);
     store_relaxed(&cpu->chunk_count, count + 1);
@@ -337,6 +370,8 @@ static void empty(struct frame_cpu *cpu, unsigned index)
             port_cpu_relax();
         port_fence_cpus();
     }
+    count_up(&cpu->drains, 1);
+    trace_drain(index, cache_cpu_sums(cpu).cached);
     for (unsigned i = 0; i < CACHE_STACKS; i++) {
         struct frame_stack *stack = &cpu->stack[i];
 
@@ -380,7 +415,7 @@ uint64_t cache_drains(void)
 
 bool cache_drain_all(void)
 {
-    uint64_t irq = port_irq_save(), mine[CPU_WORDS], seen[CPU_WORDS];
+    uint64_t irq = port_irq_save(), begin = path_begin(), mine[CPU_WORDS], seen[CPU_WORDS];
     bool any = false, any_mine = false;
 
     if (load_relaxed(&frame_cpu_table[port_cpu()]->busy) != 0) {
@@ -399,17 +434,20 @@ bool cache_drain_all(void)
             empty(frame_cpu_table[i * WORD_BITS + bit_lowest(bits)], i * WORD_BITS + bit_lowest(bits));
         any |= others_done(i, seen[i]);
     }
+    if (any)
+        path_done(FRAME_PATH_DRAIN, begin);
     port_irq_restore(irq);
     return any;
 }
 
 void cache_drain(unsigned index)
 {
-    uint64_t irq = port_irq_save();
+    uint64_t irq = port_irq_save(), begin = path_begin();
 
     if (load_relaxed(&frame_cpu_table[port_cpu()]->busy) == 0 && shut(frame_cpu_table[index])) {
         port_fence_cpus();
         empty(frame_cpu_table[index], index);
+        path_done(FRAME_PATH_DRAIN, begin);
     }
     port_irq_restore(irq);
 }
@@ -431,6 +469,7 @@ static struct zone *zone_of_node(uint16_t node)
 void cache_reset(void)
 {
     store_relaxed(&switched_off, false);
+    metrics_reset();
     for (unsigned i = 0; i < TOPO_MAX_CPUS; i++) /* the last never changes */
         frame_cpu_table[i] = &no_cache;
     for (unsigned i = 0; i < CPU_WORDS; i++)
@@ -463,6 +502,11 @@ void cache_set_home(struct frame_cpu *cpu, unsigned index, uint16_t node)
     if (!load_relaxed(&switched_off))
         store_release(&cpu->attention, CACHE_PARKED);
     frame_cpu_table[index] = cpu;
+}
+
+bool cache_switched_on(void)
+{
+    return !load_relaxed(&switched_off);
 }
 
 void cache_switch(bool on)
@@ -507,14 +551,14 @@ static uint64_t popped(const struct frame_cpu *cpu)
 }
 
 /* Of one CPU. Frees are not counted one by one: what went through the cache and is not there was handed out. */
-static struct cache_sums sums_of(const struct frame_cpu *cpu)
+struct cache_sums cache_cpu_sums(const struct frame_cpu *cpu)
 {
     uint64_t chunks = load_relaxed(&cpu->chunk_count), chunk_allocs = load_relaxed(&cpu->chunk_allocs);
     uint64_t chunk_frees = load_relaxed(&cpu->chunk_frees), handed_out;
     struct cache_sums sums = {.cached = chunks * CHUNK_FRAMES,
                               .cached_chunks = chunks,
                               .allocs = popped(cpu) + chunk_allocs,
-                              .taken = load_relaxed(&cpu->filled) - load_relaxed(&cpu->spilled)};
+                              .taken = load_relaxed(&cpu->taken)};
 
     for (unsigned i = 0; i < CACHE_STACKS; i++)
         sums.cached += stack_count(&cpu->stack[i]);
@@ -532,7 +576,7 @@ struct cache_sums cache_sums(const struct zone *zone)
 
         if (frame_system.cpu[i].zone != zone)
             continue;
-        one = sums_of(&frame_system.cpu[i]);
+        one = cache_cpu_sums(&frame_system.cpu[i]);
         sum.cached += one.cached;
         sum.cached_chunks += one.cached_chunks;
         sum.allocs += one.allocs;

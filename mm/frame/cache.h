@@ -25,6 +25,7 @@
 
 #include <mm/port.h>
 
+#include "metrics.h"
 #include "zone.h"
 
 #define CACHE_FRAMES 40
@@ -80,7 +81,10 @@ struct frame_cpu {
     uint64_t start;
     uint32_t bit;
     _Atomic uint64_t chunk_allocs, chunk_frees;
-    _Atomic uint64_t filled, spilled; /* frames that came from the zone and went back */
+    _Atomic uint64_t filled;          /* frames that came from the zone */
+    _Atomic uint64_t taken;           /* of these, those that have not gone back */
+    _Atomic uint64_t drains;          /* counted by whoever empties it */
+    _Atomic uint64_t calls[FRAME_PATHS];
 };
 
 /* By port_cache(). Never NULL: CPUs without a cache, and interrupt handlers, share one that is CACHE_NONE. */
@@ -209,6 +213,7 @@ void cache_set_home(struct frame_cpu *cpu, unsigned index, uint16_t node);
 
 /* Empties all caches and keeps them empty, or lets them be used again. Other CPUs may go on. */
 void cache_switch(bool on);
+bool cache_switched_on(void);
 
 /* Whether a frame is in a cache. Looks through all of them; owners may change them meanwhile. */
 bool cache_holds(const struct zone *zone, uint64_t frame);
@@ -220,6 +225,9 @@ struct cache_sums {
     uint64_t taken;                 /* frames that left the zone, less those that went back */
 };
 struct cache_sums cache_sums(const struct zone *zone);
+
+/* Of one CPU. */
+struct cache_sums cache_cpu_sums(const struct frame_cpu *cpu);
 
 /* Of one CPU; NULL or what is broken. Nobody may use the cache meanwhile. */
 const char *cache_check(const struct frame_cpu *cpu);

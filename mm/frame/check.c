@@ -1,109 +1,20 @@
 /* SPDX-License-Identifier: MIT
  *
- * Walks over a whole zone: the statistics that nobody keeps, and the proof that what is kept is true. Cost:
- * every chunk once, every bit of partly used ones.
+ * Statistics, and the proof that what is kept is true. Cost: every chunk once, every bit of partly used ones.
  */
 #include "cache.h"
 #include "reserve.h"
 #include "debug.h"
+#include "metrics.h"
 
 /* ---- Statistics ---------------------------------------------------------------------------------------- */
 
-/* Counts the aligned, set blocks of each order in words that lie side by side; count[k] += blocks of 2^k. */
-static void count_blocks(uint64_t word, uint64_t count[GROUP_PLACES])
-{
-    for (unsigned order = 0; order < GROUP_PLACES; order++) {
-        count[order] += bit_count(word);
-        if (order + 1 < GROUP_PLACES)
-            word = bit_blocks_above(word, order);
-    }
-}
-
-static void count_row(const struct row_copy *row, uint64_t count[CHUNK_SHIFT])
-{
-    uint64_t full = 0, above[GROUP_PLACES] = {0};
-
-    for (unsigned i = 0; i < ROW_WORDS; i++) {
-        count_blocks(row->word[i], count);
-        full |= (uint64_t)(row->word[i] == ~UINT64_C(0)) << i;
-    }
-    count_blocks(full, above);
-    count[7] += above[1];
-    count[8] += above[2];
-}
-
-/* Blocks of whole chunks, orders 9 … 20. Above a group they are runs of full groups, aligned as addresses. */
-static void count_groups(const struct zone *zone, uint64_t count[FRAME_ORDERS])
-{
-    for (uint32_t i = 0; i < zone->span_count; i++) {
-        const struct span *span = &zone->span[i];
-        uint64_t full = 0;
-
-        for (uint32_t j = 0; j < span->groups; j++) {
-            uint64_t word = whole_word(zone, span->dense + j), next = span->group + j + 1;
-
-            count_blocks(word, count + CHUNK_SHIFT);
-            full = word == ~UINT64_C(0) ? full + 1 : 0;
-            for (unsigned order = 1; GROUP_ORDER + order < FRAME_ORDERS; order++)
-                count[GROUP_ORDER + order] += full >> order != 0 && is_aligned(next, UINT64_C(1) << order);
-        }
-    }
-}
-
-/* Carries a run of free frames through a row; *longest grows with it. Returns the run at the row's end. */
-static uint64_t run_through(const struct row_copy *row, uint64_t run, uint64_t *longest)
-{
-    for (unsigned i = 0; i < ROW_WORDS; i++) {
-        uint64_t word = row->word[i];
-        unsigned left = WORD_BITS;
-
-        while (left > 0) { /* a stretch of equal bits each time: at most 64 rounds */
-            bool set = word & 1;
-            uint64_t other = set ? ~word : word;
-            unsigned length = other != 0 ? bit_lowest(other) : WORD_BITS;
-
-            length = length < left ? length : left;
-            run = set ? run + length : 0;
-            *longest = max_u64(*longest, run);
-            left -= length;
-            word = length < WORD_BITS ? word >> length : 0;
-        }
-    }
-    return run;
-}
-
-static uint64_t largest_run(const struct zone *zone)
-{
-    uint64_t longest = 0;
-
-    for (uint32_t i = 0; i < zone->span_count; i++) {
-        uint64_t first = zone->span[i].dense * GROUP_CHUNKS, run = 0;
-
-        for (uint64_t slot = first; slot < first + zone->span[i].groups * GROUP_CHUNKS; slot++) {
-            struct row_copy row = row_copy(&zone->row[slot]);
-
-            if (CHUNK_STATE(chunk_word(zone, slot)) == CHUNK_BUDDY)
-                run += CHUNK_FRAMES;
-            else
-                run = run_through(&row, run, &longest);
-            longest = max_u64(longest, run);
-        }
-    }
-    return longest;
-}
-
 void zone_stats(const struct zone *zone, struct frame_zone_stats *stats)
 {
-    uint64_t small[CHUNK_SHIFT] = {0}, large[FRAME_ORDERS] = {0};
     struct cache_sums caches = cache_sums(zone);
+    struct zone_walk walk;
 
-    for (uint64_t slot = 0; slot < zone->groups * GROUP_CHUNKS; slot++) {
-        struct row_copy row = row_copy(&zone->row[slot]);
-
-        if (chunk_has_row(chunk_word(zone, slot)))
-            count_row(&row, small);
-    }
-    count_groups(zone, large);
+    zone_walk(zone, &walk);
     *stats = (struct frame_zone_stats){
         .managed = load_relaxed(&zone->managed),
         .free = load_relaxed(&zone->free) - caches.taken + caches.cached,
@@ -112,19 +23,13 @@ void zone_stats(const struct zone *zone, struct frame_zone_stats *stats)
         .reserved = reserve_in(zone),
         .chunks = load_relaxed(&zone->chunks),
         .whole_chunks = load_relaxed(&zone->whole_chunks) + caches.cached_chunks,
-        .largest_run = largest_run(zone),
+        .largest_run = walk.longest,
         .allocs = load_relaxed(&zone->allocs) + caches.allocs,
         .frees = load_relaxed(&zone->frees) + caches.frees,
         .failures = load_relaxed(&zone->failures),
     };
-
-    /* A block is maximal unless it is one of the two halves of a larger one. */
-    for (unsigned order = 0; order < FRAME_ORDERS; order++) {
-        bool is_small = order < CHUNK_SHIFT, last = order == CHUNK_SHIFT - 1 || order == FRAME_ORDERS - 1;
-        const uint64_t *count = is_small ? small : large;
-
-        stats->free_blocks[order] = count[order] - (last ? 0 : 2 * count[order + 1]);
-    }
+    for (unsigned order = 0; order < FRAME_ORDERS; order++)
+        stats->free_blocks[order] = walk.blocks[order];
 }
 
 /* ---- Proof --------------------------------------------------------------------------------------------- */

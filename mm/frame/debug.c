@@ -17,6 +17,7 @@
 
 #include "cache.h"
 #include "debug.h"
+#include "reserve.h"
 
 _Atomic unsigned frame_debug_flags;
 
@@ -370,6 +371,14 @@ unsigned frame_debug(void)
     return load_relaxed(&frame_debug_flags);
 }
 
+/* The reserves fill themselves behind the records' back: what they hold is free for everybody who asks. */
+static bool in_reserve(pfn_t frame)
+{
+    const struct frame_range *ram = range_find(frame_system.ram, frame_system.ram_count, frame.v);
+
+    return ram != NULL && reserve_holds(&frame_system.zone[ram->zone], frame.v, 1);
+}
+
 const char *debug_check(void)
 {
     pfn_t frame = pfn(0);
@@ -381,7 +390,7 @@ const char *debug_check(void)
 
         if ((free || flags != 0) && !debugging())
             return "there is a record though nobody keeps records";
-        if ((flags & FRAME_RECORDED) != 0 && free != (frame_query(frame, &zone) == FRAME_FREE))
+        if ((flags & FRAME_RECORDED) != 0 && free != (frame_query(frame, &zone) == FRAME_FREE) && !in_reserve(frame))
             return "a frame and its record differ in whether it is free";
         if ((flags & FRAME_POISONED) != 0 && !free)
             return "a frame is in use and marked as poisoned";

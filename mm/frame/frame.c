@@ -8,6 +8,7 @@
 #include "pressure.h"
 #include "reserve.h"
 #include "debug.h"
+#include "trace.h"
 
 #define REQUEST_MAX (UINT64_C(1) << (FRAME_ORDERS - 1))
 #define FRAMES_END  (UINT64_C(1) << (64 - FRAME_SHIFT)) /* beyond any frame number */
@@ -159,14 +160,26 @@ static bool alloc_cached(const struct frame_request *request, uint64_t *first, s
     return done;
 }
 
+/* From the zones themselves. */
+static bool alloc_direct(const struct frame_request *request, const struct want *want, uint64_t *first,
+                         struct zone **from)
+{
+    uint64_t begin = path_begin();
+    bool at = (request->flags & FRAME_AT) != 0;
+    bool found = at ? alloc_at(request, want, first, from) : alloc_search(request, want, first, from);
+
+    path_done(FRAME_PATH_ALLOC, begin);
+    trace_request(found ? FRAME_EVENT_ALLOC : FRAME_EVENT_ALLOC_FAILED, request, first_node(request), *first);
+    return found;
+}
+
 /* *from: the zone that was asked last; NULL if none was. */
 static bool alloc_any(const struct frame_request *request, const struct want *want, uint64_t *first,
                       struct zone **from)
 {
     *from = NULL;
-    if ((request->flags & FRAME_AT) != 0)
-        return alloc_at(request, want, first, from);
-    return alloc_cached(request, first, from) || alloc_search(request, want, first, from);
+    return ((request->flags & FRAME_AT) == 0 && alloc_cached(request, first, from)) ||
+           alloc_direct(request, want, first, from);
 }
 
 /* ---- When there is nothing ----------------------------------------------------------------------------- */
@@ -236,7 +249,7 @@ status_t frame_alloc(const struct frame_request *request, pfn_t *first)
 {
     struct zone *from;
     struct want want;
-    uint64_t found;
+    uint64_t found = 0;
 
     if (frame_system.zone_count == 0)
         return ERR_NO_MEMORY;
@@ -293,6 +306,17 @@ status_t frame_alloc_one(uint32_t flags, pfn_t *frame)
     return alloc_one_slowly(flags, frame);
 }
 
+/* To its zone. The event gets its number before the frames can be allocated again. */
+static status_t free_direct(struct zone *zone, uint64_t first, uint64_t count)
+{
+    uint64_t begin = path_begin(), place = trace_claim();
+    status_t status = zone_free(zone, first, count);
+
+    trace_fill(place, status == OK ? FRAME_EVENT_FREE : FRAME_EVENT_FREE_REFUSED, first, count);
+    path_done(FRAME_PATH_FREE, begin);
+    return status;
+}
+
 status_t free_judged(uint64_t first, uint64_t count)
 {
     struct frame_cpu *cpu = frame_cpu_table[port_cache()];
@@ -311,7 +335,7 @@ status_t free_judged(uint64_t first, uint64_t count)
     if (reserve_holds(zone, first, count))
         return managed_contains(first, count) ? ERR_BUSY : ERR_INVALID;
     if (count != CHUNK_FRAMES || !is_aligned(first, CHUNK_FRAMES) || !cache_free_chunk(cpu, first))
-        status = zone_free(zone, first, count);
+        status = free_direct(zone, first, count);
     pressure_given(zone);
     return status;
 }

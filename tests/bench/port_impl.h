@@ -46,6 +46,11 @@ static inline void port_cpu_relax(void)
     __builtin_ia32_pause();
 }
 
+static inline uint64_t port_ticks(void)
+{
+    return __builtin_ia32_rdtsc();
+}
+
 static inline void port_frame_zero(pfn_t frame)
 {
     port_panic("frame %#llx: there is no memory behind frames here", (unsigned long long)frame.v);

@@ -48,6 +48,12 @@ static inline void port_cpu_relax(void)
     explore_wait();
 }
 
+/* Nothing takes time here. */
+static inline uint64_t port_ticks(void)
+{
+    return 0;
+}
+
 static inline void port_frame_zero(pfn_t frame)
 {
     port_panic("frame %#llx is zeroed", (unsigned long long)frame.v);

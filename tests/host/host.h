@@ -20,6 +20,9 @@ void host_memory_init(void);
 /* Says which CPU the calling thread plays. */
 void host_set_cpu(unsigned cpu);
 
+/* Each port_ticks() adds this; 0: it is the host's clock. */
+extern uint64_t host_tick_step, host_ticks;
+
 /* Called for every port_tlb_flush; NULL: nobody. */
 extern void (*host_tlb_observer)(vaddr_t start, uint64_t size);
 

@@ -69,6 +69,7 @@ void port_panic(const char *format, ...)
 static pthread_mutex_t report_lock = PTHREAD_MUTEX_INITIALIZER;
 static unsigned reports;
 static char last_report[400];
+uint64_t host_tick_step, host_ticks;
 
 void port_report(const char *format, ...)
 {

@@ -8,6 +8,7 @@
 
 #include <sched.h>
 #include <string.h>
+#include <time.h>
 
 #include "host.h"
 
@@ -54,6 +55,16 @@ static inline void port_irq_restore(uint64_t state)
 static inline void port_cpu_relax(void)
 {
     sched_yield();
+}
+
+static inline uint64_t port_ticks(void)
+{
+    struct timespec now;
+
+    if (host_tick_step != 0)
+        return host_ticks += host_tick_step;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
 }
 
 static inline void port_frame_zero(pfn_t frame)

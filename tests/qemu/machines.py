@@ -4,6 +4,7 @@ import json
 import subprocess
 from pathlib import Path
 
+import build
 from boot import Boot
 from machine import MIB, STATUS_FAILED, Machine
 
@@ -56,6 +57,88 @@ def data(isa):
     yield Boot("JSON", Machine(isa), JSON_SCRIPT, check=shows(1, 4, GIB))
     many = 4 if isa == "riscv64" else 6
     yield Boot("JSON, nodes", Machine(isa, nodes=many, cpus=6), JSON_SCRIPT, check=shows(many, 6, GIB))
+
+
+def frame_figures(output):
+    """Whether the allocator's figures agree with each other. The caches move between one command and the next."""
+    found = {key: value for document in documents(output) for key, value in document.items()}
+    for frames in (*found["zones"], *found["node_frames"]):
+        if frames["free"] + frames["cached"] + frames["used"] != frames["managed"]:
+            return f"free, cached and used frames are not what is managed: {frames}"
+    for frag in found["frag"]:
+        unusable = frag["unusable_permille"]
+        if sum(blocks << order for order, blocks in enumerate(frag["blocks"])) != frag["free"]:
+            return f"the free blocks are not the free frames: {frag}"
+        if unusable[0] != 0 or unusable != sorted(unusable) or unusable[-1] > 1000:
+            return f"permille that cannot be: {unusable}"
+        if not frag["largest_run"] * 1000 >= frag["mean_run_thousandths"] >= 1000:
+            return f"runs that cannot be: {frag}"
+    if [cache["cpu"] for cache in found["caches"]] != list(range(4)) or not any(c["filled"] for c in found["caches"]):
+        return f"not the caches of 4 CPUs: {found['caches']}"
+    latency = found["latency"]
+    if any(path["calls"] != sum(path["buckets"]) for path in latency["paths"]) or \
+            [path["path"] for path in latency["paths"]] != ["refill", "spill", "alloc", "free", "drain"]:
+        return f"calls that are in no bucket: {latency}"
+    kinds = [event["kind"] for event in found["trace"]["shown"] if not event["kind"].startswith("chunk")]
+    calls = {path["path"]: path["calls"] for path in latency["paths"]}
+    if not latency["measured"] or calls["drain"] < 1 or calls["alloc"] < 2:
+        return f"calls that were not measured: {latency}"
+    return None if kinds == ["alloc", "alloc"] else f"not the two allocations: {kinds}"
+
+
+def live_frames(output):
+    """The frames of each allocation that a page trace in a console's output leaves, and the frees of others."""
+    live, strangers, inside = {}, 0, False
+    for line in output.splitlines():
+        kind, *numbers = line.split() or [""]
+        if line.startswith("# page-trace-1"):
+            inside = True
+        elif not inside or line == "# end":
+            inside = False
+        elif kind in "AR":
+            live[numbers[0]] = set(range(1 << int(numbers[1]) if kind == "A" else int(numbers[1])))
+        elif kind == "F" and numbers[0] not in live:
+            strangers += 1
+        elif kind == "F":
+            first, count = map(int, numbers[2:]) if len(numbers) > 2 else (0, len(live[numbers[0]]))
+            live[numbers[0]] -= set(range(first, first + count))
+    return sorted(sorted(frames) for frames in live.values() if frames), strangers
+
+
+def traced(output):
+    """The dump says what the commands did, and so does its replay on this machine, from the console's output as it is."""
+    live, strangers = live_frames(output)
+    expected = [[0], [0, 1, 5, 6, 7]], 1
+    if (live, strangers) != expected:
+        return f"{live} and {strangers} frees of others, expected {expected}"
+    done = subprocess.run([build.page_replay(), "0"], input=output.encode(), capture_output=True)
+    if done.returncode != 0:
+        return f"the replay failed: {done.stderr.decode()}"
+    found = json.loads(done.stdout)
+    figures = found["live_at_end_blocks"], found["live_at_end_pages"], found["strangers"], found["not_served"]
+    return None if figures == (2, 6, 1, 0) else f"the replay has {figures} blocks, pages, frees of others, not served"
+
+
+def figures(isa):
+    """What the allocator says about itself."""
+    yield Boot("figures of the allocator", Machine(isa, nodes=2),
+               "latency on; alloc 1; trace on 128; alloc 3; alloc 3; trace show --json; trace off; frames --json; frag --json; "
+               "caches --json; latency --json; frames; frag; frag node=1; frag dma32; caches; latency; trace on 256 slow; "
+               "alloc 7; trace show; trace off", check=frame_figures,
+               expect=(r"^ +0  in all ", r"^  node 1: \d+ frames free", r"^  node 1, DMA32: ", r"^ +calls( +\d+){5}$",
+                       r"^  of slow calls; room for 256 events; \d+ so far"))
+    base = {"x86_64": 0x10000000, "riscv64": 0x90000000, "aarch64": 0x50000000}[isa]
+    yield Boot("a trace", Machine(isa),
+               f"alloc 5 at={base:#x}; trace on; alloc 8 at={base + 0x10000:#x}; alloc 512 align=512 at={base + 0x400000:#x}; "
+               f"alloc 1 at={base + 0x20000:#x}; free {base + 0x12000:#x} 3; free {base:#x} 5; free {base + 0x400000:#x} 512; "
+               "trace dump; trace off", check=traced, expect=(rf"^# page-trace-1 {isa} partial$", r"^A \d+ 9 8 0 0 0$", "^# end$"))
+    for wrong, expect in (("frag nowhere", "^  nowhere: no such zone or node here"), ("frag node=9", "^  node=9: no such"),
+                          ("frag DMA32 node=0", "^usage: frag"), ("caches now", "^usage: caches"),
+                          ("latency 1", "^usage: latency"), ("trace", "^usage: trace"), ("trace dump", "no trace of every"),
+                          ("trace off", "no trace is on"), ("trace on 100", "^  100: not a power of two"),
+                          ("trace on; trace on", "a trace is on already"), ("trace on slow; trace dump", "no trace of every"),
+                          ("trace show x", "^usage: trace"), ("frames all", "^usage: frames")):
+        yield Boot(f"wrong use: {wrong}", Machine(isa, cpus=1, mem=64 * MIB), wrong, status=35, expect=(expect,))
 
 
 def paging(isa):
@@ -225,5 +308,6 @@ def variants(isa):
 
 
 def boots(isa):
-    for group in (sizes, nodes, data, paging, zones, no_zones, debug_modes, models, trees, typed, benchmarks, variants):
+    for group in (sizes, nodes, data, figures, paging, zones, no_zones, debug_modes, models, trees, typed, benchmarks,
+                  variants):
         yield from group(isa)

@@ -51,10 +51,11 @@ def no_arch_conditions(files):
 
 
 def header_layer(name):
-    """The layer of a header as it is included: mm/frame.h, ../frame/zone.h; None: not one of mm/'s."""
+    """The layer of a header as it is included: mm/frame.h, mm/frame_trace.h, ../frame/zone.h; None: not one of mm/'s."""
     parts = name.removesuffix(".h").split("/")
     if parts[0] == "mm" and len(parts) == 2:
-        return HEADER_LAYER.get(parts[1], parts[1] if parts[1] in LAYERS else None)
+        layer = parts[1].partition("_")[0]
+        return HEADER_LAYER.get(layer, layer if layer in LAYERS else None)
     return next((part for part in parts[:-1] if part in LAYERS), None)
 
 

@@ -49,6 +49,10 @@ void explore_point(void);
 #endif
 #define store_release(p, value) atomic_store_explicit((p), ATOMIC_LAST(value), memory_order_release)
 
+/* Relaxed, and no scheduling point: for statistics and the trace, on which no decision of the allocator rests. */
+#define load_quiet(p)         atomic_load_explicit((p), memory_order_relaxed)
+#define store_quiet(p, value) atomic_store_explicit((p), (value), memory_order_relaxed)
+
 /* Each returns the value from before. */
 #define fetch_add(p, value) atomic_fetch_add_explicit((p), ATOMIC_LAST(value), memory_order_seq_cst)
 #define fetch_or(p, value)  atomic_fetch_or_explicit((p), ATOMIC_LAST(value), memory_order_seq_cst)

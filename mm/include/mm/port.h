@@ -39,6 +39,10 @@ static inline void port_cpu_relax(void);
  * waits with interrupts masked answers from port_cpu_relax(). */
 void port_fence_cpus(void);
 
+/* A free-running counter that all CPUs share, as cheap to read as there is. For statistics only: one that stands still
+ * will do. Any context. */
+static inline uint64_t port_ticks(void);
+
 /* Fills one frame of memory with zeroes, whether it is directly mapped or not. Any context. */
 static inline void port_frame_zero(pfn_t frame);
 

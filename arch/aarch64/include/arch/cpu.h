@@ -114,6 +114,12 @@ static inline uint64_t hal_cycles(void)
     return cpu_has_cycles ? sysreg_read(pmccntr_el0) : sysreg_read(cntvct_el0);
 }
 
+/* Without a barrier: it may be read a few instructions early. */
+static inline uint64_t hal_ticks(void)
+{
+    return sysreg_read(cntvct_el0);
+}
+
 static inline uint64_t hal_instructions(void)
 {
     return cpu_instructions();

@@ -91,6 +91,11 @@ static inline uint64_t hal_cycles(void)
     return cpu_has_cycle ? csr_read(cycle) : csr_read(time);
 }
 
+static inline uint64_t hal_ticks(void)
+{
+    return csr_read(time);
+}
+
 static inline uint64_t hal_instructions(void)
 {
     return cpu_has_instret ? csr_read(instret) : 0;

@@ -175,6 +175,11 @@ static inline uint64_t hal_cycles(void)
     return (uint64_t)high << 32 | low;
 }
 
+static inline uint64_t hal_ticks(void)
+{
+    return hal_cycles();
+}
+
 /* Exact under -icount, where the time-stamp counter counts instructions. */
 static inline uint64_t hal_instructions(void)
 {

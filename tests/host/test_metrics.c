@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include <mm/frame_metrics.h>
+#include <mm/frame_reserve.h>
 
 #include "host.h"
 #include "layout.h"
@@ -172,6 +173,7 @@ TEST(metrics, untouched_memory)
 
     layout_begin(1);
     layout_ram(0, GIB(1), GIB(1) + MIB(160)); /* a group of 128 MiB, aligned, and 32 MiB */
+    layout_add_reserves(&no_limits);
     CHECK_EQ(layout_start(&no_limits), OK);
     frame_zone_metrics(0, &metrics);
     CHECK_EQ(metrics.free, 40960);
@@ -195,6 +197,7 @@ TEST(metrics, nothing_free)
 
     layout_begin(1);
     layout_ram(0, MIB(2), MIB(4));
+    layout_add_reserves(&no_limits);
     CHECK_EQ(layout_start(&no_limits), OK);
     CHECK_EQ(frame_alloc(&(struct frame_request){.count = 512, .zone = ZONE_NORMAL}, &first), OK);
     frame_drain();
@@ -214,6 +217,7 @@ TEST(metrics, checkerboard)
 
     layout_begin(1);
     layout_ram(0, MIB(64), MIB(72));
+    layout_add_reserves(&no_limits);
     CHECK_EQ(layout_start(&no_limits), OK);
     CHECK_EQ(frame_alloc(&(struct frame_request){.count = 2048, .zone = ZONE_NORMAL}, &first), OK);
     for (uint64_t i = 0; i < 2048; i += 2)
@@ -253,6 +257,7 @@ TEST(metrics, large_blocks_equal_brute_force)
 {
     layout_begin(1);
     layout_ram(0, GIB(1) - MIB(6), GIB(1) + MIB(900));
+    layout_add_reserves(&no_limits);
     CHECK_EQ(layout_start(&no_limits), OK);
     CHECK(agree());
     shake(20061, 400);
@@ -270,14 +275,15 @@ TEST(metrics, cached_frames_are_apart)
 
     layout_begin(1);
     layout_ram(0, MIB(64), MIB(96));
+    layout_add_reserves(&no_limits);
     CHECK_EQ(layout_start(&no_limits), OK);
     CHECK_EQ(frame_alloc_one(0, &frame), OK);
     frame_zone_metrics(0, &metrics);
     frame_totals(FRAME_NODE_ANY, &totals);
     frame_cpu_stats(0, &cpu);
     CHECK(metrics.cached > 0);
-    CHECK_EQ(metrics.free + metrics.cached + 1, frame_managed());
-    CHECK_EQ(totals.used, 1);
+    CHECK_EQ(metrics.free + metrics.cached + 1, frame_managed() - frame_reserved());
+    CHECK_EQ(totals.used, 1 + frame_reserved());
     CHECK_EQ(totals.cached, metrics.cached);
     CHECK_EQ(totals.free, metrics.free);
     CHECK_EQ(cpu.cached[FRAME_CACHE_FIXED], metrics.cached);
@@ -302,6 +308,7 @@ TEST(metrics, chunks)
     layout_begin(1);
     layout_ram(0, MIB(64), MIB(68) + 0x3000);
     layout_ram(0, GIB(2), GIB(2) + MIB(2));
+    layout_add_reserves(&no_limits);
     CHECK_EQ(layout_start(&no_limits), OK);
     CHECK_EQ(frame_alloc(&(struct frame_request){.count = 7, .zone = ZONE_NORMAL, .flags = FRAME_AT,
                                                  .at = pfn(MIB(66) / FRAME_SIZE)}, &first), OK);
@@ -345,6 +352,7 @@ TEST(metrics, statistics_during_initialisation)
 
     for (unsigned round = 0; round < 20; round++) {
         layout_begin(1); /* a machine without memory: as before the first frame_init */
+        layout_add_reserves(&no_limits);
         CHECK_EQ(layout_start(&no_limits), OK);
         layout_end();
         frame_totals(FRAME_NODE_ANY, &totals);
@@ -357,12 +365,13 @@ TEST(metrics, statistics_during_initialisation)
         layout_begin(2);
         for (uint64_t i = 0; i < 200; i++)
             layout_ram(i % 2, GIB(1) + i * MIB(9), GIB(1) + i * MIB(9) + MIB(7) + 0x3000);
+        layout_add_reserves(&no_limits);
         CHECK_EQ(layout_start(&no_limits), OK);
         onlooker.stop = true;
         pthread_join(onlooker.thread, NULL);
         frame_totals(FRAME_NODE_ANY, &totals);
-        CHECK_EQ(totals.free, layout_usable_frames());
-        CHECK_EQ(totals.used, 0);
+        CHECK_EQ(totals.free, layout_usable_frames() - frame_reserved());
+        CHECK_EQ(totals.used, frame_reserved());
         layout_end();
     }
     CHECK_EQ(onlooker.wrong, 0);

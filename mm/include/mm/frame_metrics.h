@@ -11,7 +11,7 @@
 
 /* ---- Where the frames are ------------------------------------------------------------------------------ */
 
-/* managed = free + cached + used. One value is what the others leave, so the sum holds always, also while
+/* managed = free + cached + used, where used includes what is reserved for emergencies (frame_reserved()). One value is what the others leave, so the sum holds always, also while
  * frame_init runs and before it; each of the others was true at some moment during the call. */
 struct frame_totals {
     uint64_t managed;

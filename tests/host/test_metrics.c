@@ -352,7 +352,6 @@ TEST(metrics, statistics_during_initialisation)
 
     for (unsigned round = 0; round < 20; round++) {
         layout_begin(1); /* a machine without memory: as before the first frame_init */
-        layout_add_reserves(&no_limits);
         CHECK_EQ(layout_start(&no_limits), OK);
         layout_end();
         frame_totals(FRAME_NODE_ANY, &totals);
@@ -365,7 +364,6 @@ TEST(metrics, statistics_during_initialisation)
         layout_begin(2);
         for (uint64_t i = 0; i < 200; i++)
             layout_ram(i % 2, GIB(1) + i * MIB(9), GIB(1) + i * MIB(9) + MIB(7) + 0x3000);
-        layout_add_reserves(&no_limits);
         CHECK_EQ(layout_start(&no_limits), OK);
         onlooker.stop = true;
         pthread_join(onlooker.thread, NULL);

@@ -12,6 +12,7 @@
 #include <kernel/cpus.h>
 #include <kernel/early.h>
 #include <kernel/temp_map.h>
+#include <mm/bits.h>
 #include <mm/frame.h>
 #include <mm/frame_pressure.h>
 #include <mm/frame_info.h>
@@ -117,11 +118,15 @@ void port_fence_cpus(void)
 {
     uint64_t ticket = atomic_fetch_add_explicit(&fence_requests, 1, memory_order_seq_cst) + 1;
     struct percpu *self = hal_percpu();
-    for (unsigned i = 0; i < cpus_described; i++)
-        if (cpus[i] != self && is_online(cpus[i]))
-            request(cpus[i], IPI_FENCE);
+    uint64_t asked[TOPO_MAX_CPUS / WORD_BITS] = {0}; /* who comes up now has nothing that needs a fence */
     for (unsigned i = 0; i < cpus_described; i++) {
-        while (cpus[i] != self && is_online(cpus[i]) &&
+        if (cpus[i] != self && is_online(cpus[i])) {
+            asked[i / WORD_BITS] |= UINT64_C(1) << i % WORD_BITS;
+            request(cpus[i], IPI_FENCE);
+        }
+    }
+    for (unsigned i = 0; i < cpus_described; i++) {
+        while ((asked[i / WORD_BITS] >> i % WORD_BITS & 1) != 0 &&
                atomic_load_explicit(&cpus[i]->fenced, memory_order_seq_cst) < ticket)
             port_cpu_relax();
     }

@@ -322,7 +322,8 @@ void bitmap_break(struct zone *zone, uint64_t slot, unsigned at, unsigned count,
     row_store(&zone->row[slot], &row);
     word = (before & -CHUNK_SEQUENCE) | CHUNK_BITS | flags | ((uint32_t)CHUNK_FRAMES - count);
     word = with_order(word, row_largest_block(&row));
-    store_release(&zone->chunk[slot], word);
+    /* A read-modify-write: a plain store could still be on its way when relist() reads a set. */
+    (void)exchange(&zone->chunk[slot], word);
     relist(zone, slot, before, word);
     trace_chunk(FRAME_EVENT_BROKEN, zone, slot);
 }

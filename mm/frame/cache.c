@@ -48,7 +48,7 @@ static bool enter(struct frame_cpu *cpu)
 
     if (cache_enter(cpu))
         return true;
-    if (compare_exchange(&cpu->attention, &parked, CACHE_OPEN)) {
+    if (!load_relaxed(&switched_off) && compare_exchange(&cpu->attention, &parked, CACHE_OPEN)) {
         uint64_t index = (uint64_t)(cpu - frame_system.cpu);
 
         fetch_or(&active[index / WORD_BITS], UINT64_C(1) << index % WORD_BITS);
@@ -354,6 +354,14 @@ bool cache_find_owned(struct zone *zone, const struct want *want, uint64_t *firs
 
 /* ---- Draining ------------------------------------------------------------------------------------------ */
 
+/* Whether we are an interrupt handler that hit its CPU inside its cache: nobody may wait for that then. */
+static bool interrupted_inside(void)
+{
+    const struct frame_cpu *cpu = frame_cpu_table[port_cpu()];
+
+    return cpu != &no_cache && load_relaxed(&cpu->busy) != 0;
+}
+
 /* Keeps the owner out from now on; it may still be inside until the next fence is over. */
 static bool shut(struct frame_cpu *cpu)
 {
@@ -365,11 +373,8 @@ static bool shut(struct frame_cpu *cpu)
 /* Empties a cache that was shut, after the fence. */
 static void empty(struct frame_cpu *cpu, unsigned index)
 {
-    if (load_acquire(&cpu->busy) != 0) {
-        while (load_acquire(&cpu->busy) != 0) /* bound: one call of the owner */
-            port_cpu_relax();
-        port_fence_cpus();
-    }
+    while (load_acquire(&cpu->busy) != 0) /* bound: one call of the owner */
+        port_cpu_relax();
     count_up(&cpu->drains, 1);
     trace_drain(index, cache_cpu_sums(cpu).cached);
     for (unsigned i = 0; i < CACHE_STACKS; i++) {
@@ -418,7 +423,7 @@ bool cache_drain_all(void)
     uint64_t irq = port_irq_save(), begin = path_begin(), mine[CPU_WORDS], seen[CPU_WORDS];
     bool any = false, any_mine = false;
 
-    if (load_relaxed(&frame_cpu_table[port_cpu()]->busy) != 0) {
+    if (interrupted_inside()) {
         port_irq_restore(irq);
         return false;
     }
@@ -444,7 +449,7 @@ void cache_drain(unsigned index)
 {
     uint64_t irq = port_irq_save(), begin = path_begin();
 
-    if (load_relaxed(&frame_cpu_table[port_cpu()]->busy) == 0 && shut(frame_cpu_table[index])) {
+    if (!interrupted_inside() && shut(frame_cpu_table[index])) {
         port_fence_cpus();
         empty(frame_cpu_table[index], index);
         path_done(FRAME_PATH_DRAIN, begin);
@@ -476,31 +481,69 @@ void cache_reset(void)
         store_relaxed(&active[i], 0);
 }
 
+static uint64_t popped(const struct frame_cpu *cpu)
+{
+    return (load_relaxed(&cpu->stack[STACK_FIXED].state) >> 8) + (load_relaxed(&cpu->stack[STACK_MOBILE].state) >> 8);
+}
+
+/* Of one CPU. Frees are not counted one by one: what went through the cache and is not there was handed out. */
+struct cache_sums cache_cpu_sums(const struct frame_cpu *cpu)
+{
+    uint64_t chunks = load_relaxed(&cpu->chunk_count), chunk_allocs = load_relaxed(&cpu->chunk_allocs);
+    uint64_t chunk_frees = load_relaxed(&cpu->chunk_frees), handed_out;
+    struct cache_sums sums = {.cached = chunks * CHUNK_FRAMES,
+                              .cached_chunks = chunks,
+                              .allocs = popped(cpu) + chunk_allocs,
+                              .taken = load_relaxed(&cpu->taken)};
+
+    for (unsigned i = 0; i < CACHE_STACKS; i++)
+        sums.cached += stack_count(&cpu->stack[i]);
+    handed_out = sums.taken - sums.cached - (chunk_allocs - chunk_frees) * CHUNK_FRAMES;
+    sums.frees = popped(cpu) - handed_out + chunk_frees;
+    return sums;
+}
+
+/* What the CPU has taken from its zone so far becomes the zone's own account. */
+static void settle_accounts(struct frame_cpu *cpu)
+{
+    struct cache_sums sums = cache_cpu_sums(cpu);
+
+    fetch_add(&cpu->zone->free, -sums.taken);
+    fetch_add(&cpu->zone->allocs, sums.allocs);
+    fetch_add(&cpu->zone->frees, sums.frees);
+    for (unsigned i = 0; i < CACHE_STACKS; i++)
+        store_relaxed(&cpu->stack[i].state, 0);
+    store_relaxed(&cpu->chunk_allocs, 0);
+    store_relaxed(&cpu->chunk_frees, 0);
+    store_relaxed(&cpu->taken, 0);
+}
+
 void cache_set_home(struct frame_cpu *cpu, unsigned index, uint16_t node)
 {
     const struct topo *topo = frame_system.topo;
     struct zone *zone = NULL;
 
+    frame_cpu_table[index] = &no_cache;
+    if (cpu->zone != NULL)
+        settle_accounts(cpu);
     for (uint32_t i = 0; i < topo->node_count && zone == NULL; i++)
         zone = zone_of_node(topo->fallback[node][i]);
+    if (zone != NULL && zone->end - zone_frame(zone, 0) > UINT64_C(1) << 32)
+        zone = NULL; /* frames in a cache are numbered with 32 bits */
     cpu->zone = zone;
-    store_relaxed(&cpu->attention, CACHE_NONE);
     if (zone == NULL)
         return;
     cpu->first = zone_frame(zone, 0);
     cpu->frames = zone->span[0].groups * GROUP_FRAMES;
-    if (zone->end - cpu->first > UINT64_C(1) << 32)
-        return;
     cpu->chunk = zone->chunk;
-    cpu->start = zone->groups * GROUP_CHUNKS / (frame_system.topo->cpu_count + 1) * index;
+    cpu->start = zone->groups * GROUP_CHUNKS / (topo->cpu_count + 1) * index;
     for (unsigned i = 0; i < CACHE_STACKS; i++) {
         cpu->stack[i].chunk = STACK_NO_CHUNK;
         store_relaxed(&cpu->stack[i].owned, STACK_NO_SLOT);
     }
     cpu->bit = index * 16 % WORD_BITS;
     cpu->chunk_max = (uint32_t)min_u64(CACHE_CHUNKS, zone->groups * GROUP_CHUNKS / 64);
-    if (!load_relaxed(&switched_off))
-        store_release(&cpu->attention, CACHE_PARKED);
+    store_release(&cpu->attention, load_relaxed(&switched_off) ? CACHE_NONE : CACHE_PARKED);
     frame_cpu_table[index] = cpu;
 }
 
@@ -509,17 +552,28 @@ bool cache_switched_on(void)
     return !load_relaxed(&switched_off);
 }
 
+/* Another drain, or the owner opening its cache at this moment, may have to be waited for; so often. */
+#define SWITCH_TRIES 1000
+
 void cache_switch(bool on)
 {
     store_relaxed(&switched_off, !on);
     for (uint32_t i = 0; i < frame_system.cpu_count; i++) {
-        struct frame_cpu *cpu = &frame_system.cpu[i];
-        uint32_t from = on ? CACHE_NONE : CACHE_PARKED;
+        struct frame_cpu *cpu = frame_cpu_table[i];
+        uint32_t from = CACHE_NONE;
 
-        if (!on)
+        if (cpu == &no_cache)
+            continue;
+        if (on) {
+            (void)compare_exchange(&cpu->attention, &from, CACHE_PARKED);
+            continue;
+        }
+        for (unsigned tries = 0; tries < SWITCH_TRIES && load_seq_cst(&cpu->attention) != CACHE_NONE; tries++) {
             cache_drain(i);
-        if (frame_cpu_table[i] == cpu)
-            (void)compare_exchange(&cpu->attention, &from, on ? CACHE_PARKED : CACHE_NONE);
+            from = CACHE_PARKED;
+            if (!compare_exchange(&cpu->attention, &from, CACHE_NONE))
+                port_cpu_relax();
+        }
     }
 }
 
@@ -543,28 +597,6 @@ bool cache_holds(const struct zone *zone, uint64_t frame)
         }
     }
     return false;
-}
-
-static uint64_t popped(const struct frame_cpu *cpu)
-{
-    return (load_relaxed(&cpu->stack[STACK_FIXED].state) >> 8) + (load_relaxed(&cpu->stack[STACK_MOBILE].state) >> 8);
-}
-
-/* Of one CPU. Frees are not counted one by one: what went through the cache and is not there was handed out. */
-struct cache_sums cache_cpu_sums(const struct frame_cpu *cpu)
-{
-    uint64_t chunks = load_relaxed(&cpu->chunk_count), chunk_allocs = load_relaxed(&cpu->chunk_allocs);
-    uint64_t chunk_frees = load_relaxed(&cpu->chunk_frees), handed_out;
-    struct cache_sums sums = {.cached = chunks * CHUNK_FRAMES,
-                              .cached_chunks = chunks,
-                              .allocs = popped(cpu) + chunk_allocs,
-                              .taken = load_relaxed(&cpu->taken)};
-
-    for (unsigned i = 0; i < CACHE_STACKS; i++)
-        sums.cached += stack_count(&cpu->stack[i]);
-    handed_out = sums.taken - sums.cached - (chunk_allocs - chunk_frees) * CHUNK_FRAMES;
-    sums.frees = popped(cpu) - handed_out + chunk_frees;
-    return sums;
 }
 
 struct cache_sums cache_sums(const struct zone *zone)

@@ -7,8 +7,8 @@
  *   - `busy` says that the owner is inside.
  *   - `attention` says that the owner is to stay out. Whoever wants to drain the cache of another CPU sets it, calls
  *     port_fence_cpus(), and waits until `busy` is 0. After the fence either the owner has seen `attention`, or the
- *     drainer sees `busy`; the owner itself needs only to keep the compiler from reordering the two. If it had to
- *     wait, the drainer calls port_fence_cpus() again, and then sees all that the owner did inside.
+ *     drainer sees `busy`; the owner itself needs only to keep the compiler from reordering the two. The
+ *     release with which the owner leaves shows the drainer all that it did inside.
  *   - A drained cache is parked: its owner opens it again with its next slow call. CPUs whose caches are open are in
  *     `active`; while there are none, a request that cannot be met fails without asking anybody.
  *
@@ -55,11 +55,11 @@ enum cache_attention {
 struct frame_stack {
     _Atomic uint64_t state; /* low byte: frames in the stack; above: those ever popped */
     _Atomic uint64_t owned; /* slot of the chunk that the frames are taken from; STACK_NO_SLOT: none */
-    uint32_t chunk;         /* the same chunk if all its frames are managed, else STACK_NO_CHUNK */
+    uint64_t chunk;         /* the same chunk, counted from cpu->first, if all its frames are managed, else STACK_NO_CHUNK */
     uint32_t frame[CACHE_FRAMES];
 };
 
-#define STACK_NO_CHUNK UINT32_MAX
+#define STACK_NO_CHUNK UINT64_MAX
 #define STACK_NO_SLOT  UINT64_MAX
 #define STACK_PUSH     1
 #define STACK_POP      0xff /* one more popped, one less there */
@@ -105,7 +105,7 @@ static inline bool cache_enter(struct frame_cpu *cpu)
 
 static inline void cache_leave(struct frame_cpu *cpu)
 {
-    store_fenced(&cpu->busy, 0);
+    store_release(&cpu->busy, 0);
 }
 
 #define CACHE_EMPTY UINT64_MAX

@@ -3,7 +3,7 @@
  * Members (chunks, or groups) sorted into sets by what can be had from them, by all CPUs at once.
  *
  * What a member really has is said by its own word (chunk word, word of whole chunks), which changes by
- * compare-and-swap; the sets only help to find it. A member's place is a function of its word. Whoever changes the
+ * read-modify-writes; the sets only help to find it. A member's place is a function of its word. Whoever changes the
  * word calls listing_move() afterwards, which lists the member where the word says now, takes it out of where it
  * was, and looks at the word again until both agree. So
  *   - while nobody is at work every member is in exactly the set of its word;

@@ -65,7 +65,7 @@ uint64_t summary_next(const struct summary_shape *shape, set_word_t *set, uint64
 
         if (index >= shape->offset[level + 1] - shape->offset[level])
             return SUMMARY_NONE;
-        found = load_relaxed(&set[shape->offset[level] + index]);
+        found = load_seq_cst(&set[shape->offset[level] + index]);
         if (found == 0 && level + 1 < shape->depth)
             sync_bit(shape, set, level + 1, index);
         found &= ~UINT64_C(0) << from % WORD_BITS;

@@ -257,7 +257,7 @@ void zone_manage(struct zone *zone, uint64_t first, uint64_t count);
 /* The state of one frame of the zone's RAM. */
 frame_state_t zone_query(const struct zone *zone, uint64_t frame);
 
-/* ---- managed.c: which frames were handed over. Takes managed_lock; zone locks come first. -------------- */
+/* ---- managed.c: which frames were handed over. Takes managed_lock. -------------------------------------- */
 
 /* Whether [first, first + count) are managed frames of one zone. */
 bool managed_contains(uint64_t first, uint64_t count);
@@ -296,7 +296,7 @@ struct frame_system {
     uint32_t cpu_count;
     _Atomic uint16_t cpu_node[TOPO_MAX_CPUS];
 
-    spinlock_t managed_lock; /* covers what follows; taken inside zone locks */
+    spinlock_t managed_lock; /* covers what follows */
     struct frame_range *managed;
     uint32_t managed_count, managed_max;
 };

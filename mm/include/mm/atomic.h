@@ -64,14 +64,12 @@ void explore_point(void);
     atomic_compare_exchange_strong_explicit((p), (expected), ATOMIC_LAST(desired), memory_order_seq_cst,     \
                                             memory_order_seq_cst)
 
-/* Acquire and release towards CPUs that call port_fence_cpus() between their own access and what it protects: to the
- * CPU that uses these they cost nothing. ThreadSanitizer does not know such fences and gets the real thing. */
+/* Acquire towards CPUs that call port_fence_cpus() between their own access and what it protects: to the CPU that uses
+ * it, it costs nothing. ThreadSanitizer does not know such fences and gets the real thing. */
 #ifdef __SANITIZE_THREAD__
-#define load_fenced(p)         load_acquire(p)
-#define store_fenced(p, value) store_release(p, value)
+#define load_fenced(p) load_acquire(p)
 #else
-#define load_fenced(p)         load_relaxed(p)
-#define store_fenced(p, value) (compiler_fence(), store_relaxed(p, value))
+#define load_fenced(p) load_relaxed(p)
 #endif
 
 /* Keeps the compiler, but not the CPU, from moving accesses across: what an interrupt on this CPU, or a CPU that

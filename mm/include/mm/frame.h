@@ -190,7 +190,7 @@ MUST_CHECK status_t frame_set_threshold(uint64_t frames);
 MUST_CHECK status_t frame_release(pfn_t first, uint64_t count);
 
 /* Says which node a CPU (as port_cpu counts) is on. Until then CPU i is the topology's cpu[i].
- * cpu < TOPO_MAX_CPUS. */
+ * cpu < TOPO_MAX_CPUS; it does not run yet, or is the caller's. */
 void frame_cpu_node(unsigned cpu, uint16_t node);
 
 /* The topology that frame_init was given. */
@@ -218,8 +218,8 @@ typedef enum frame_state {
  * has a zone; for one that is not RAM at all *zone is not written. */
 frame_state_t frame_query(pfn_t frame, unsigned *zone);
 
-/* Verifies every invariant (counts against bits, summaries, buddy sets); NULL or what is broken. Takes each
- * zone's lock in turn. Not while frame_release runs. */
+/* Verifies every invariant (counts against bits, summaries, buddy sets); NULL or what is broken. Nobody may
+ * allocate or free meanwhile. */
 const char *frame_check(void);
 
 #endif

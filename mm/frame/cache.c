@@ -151,7 +151,7 @@ static unsigned take_batch(struct frame_cpu *cpu, struct frame_stack *stack, boo
  * chunk goes on top. Bound: CACHE_BATCH rounds, as each brings a frame. */
 static bool refill(struct frame_cpu *cpu, struct frame_stack *stack, bool mobile)
 {
-    uint64_t begin = path_begin(), slot = STACK_NO_SLOT, offset = 0;
+    uint64_t begin = path_begin(), slot, offset = 0;
     uint16_t at[CACHE_BATCH];
     uint32_t top = CACHE_BATCH;
     unsigned count;
@@ -159,6 +159,8 @@ static bool refill(struct frame_cpu *cpu, struct frame_stack *stack, bool mobile
     while (top > 0 && (count = take_batch(cpu, stack, mobile, top, &slot, at)) > 0) {
         offset = zone_frame(cpu->zone, slot) - cpu->first;
         store_relaxed(&stack->owned, slot);
+        stack->chunk = CHUNK_STATE(chunk_word(cpu->zone, slot)) == CHUNK_BITS ? offset / CHUNK_FRAMES
+                                                                            : STACK_NO_CHUNK;
         for (unsigned i = 0; i < count; i++)
             stack->frame[--top] = (uint32_t)offset + at[i];
     }
@@ -168,8 +170,6 @@ static bool refill(struct frame_cpu *cpu, struct frame_stack *stack, bool mobile
         return false;
     }
     memmove(stack->frame, stack->frame + top, count * sizeof(stack->frame[0]));
-    stack->chunk = CHUNK_STATE(chunk_word(cpu->zone, slot)) == CHUNK_BITS ? (uint32_t)(offset / CHUNK_FRAMES)
-                                                                        : STACK_NO_CHUNK;
     store_relaxed(&stack->state, load_relaxed(&stack->state) + count);
     fill(cpu, count);
     path_done(FRAME_PATH_REFILL, begin);

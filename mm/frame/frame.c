@@ -100,6 +100,14 @@ static uint32_t nodes_of(const struct frame_request *request)
     return (request->flags & FRAME_THIS_NODE) != 0 ? 1 : frame_system.topo->node_count;
 }
 
+/* Whether the wanted run fits into a zone at all, were all of it free. */
+static bool could_hold(const struct zone *zone, const struct want *want)
+{
+    uint64_t end = min_u64(zone->end, want->end);
+
+    return zone->start < end && end - zone->start >= want->count;
+}
+
 /* At most node_count × ZONE_KINDS zones. On each node the first that could serve is the one that the others are
  * protected from. */
 static bool alloc_search(const struct frame_request *request, const struct want *want, uint64_t *first,
@@ -115,7 +123,7 @@ static bool alloc_search(const struct frame_request *request, const struct want 
         for (unsigned kind = request->zone + 1; kind-- > 0;) {
             struct zone *zone = &frame_system.zone[zone_of[kind]];
 
-            if (zone_of[kind] == ZONE_NONE || !kind_suits(request, (zone_kind_t)kind) || zone->start >= want->end)
+            if (zone_of[kind] == ZONE_NONE || !kind_suits(request, (zone_kind_t)kind) || !could_hold(zone, want))
                 continue;
             top = top == ZONE_KINDS ? (zone_kind_t)kind : top;
             *from = zone;
@@ -173,7 +181,7 @@ static bool alloc_direct(const struct frame_request *request, const struct want 
     return found;
 }
 
-/* *from: the zone that was asked last; NULL if none was. */
+/* *from: the zone that was asked last; NULL if no zone could ever serve the request. */
 static bool alloc_any(const struct frame_request *request, const struct want *want, uint64_t *first,
                       struct zone **from)
 {
@@ -202,7 +210,7 @@ static bool alloc_or_drain(const struct frame_request *request, const struct wan
 
         if (alloc_any(request, want, first, from))
             return true;
-        if (!may_drain(request) || (!cache_drain_all() && cache_drains() == drains))
+        if (*from == NULL || !may_drain(request) || (!cache_drain_all() && cache_drains() == drains))
             return false;
     }
     return false;
@@ -234,11 +242,12 @@ static bool alloc_reclaiming(const struct frame_request *request, const struct w
     return false;
 }
 
-/* Zones and caches have nothing. */
+/* Zones and caches have nothing; *from as alloc_any left it. */
 static __attribute__((noinline)) bool alloc_hard(const struct frame_request *request, const struct want *want,
                                                  uint64_t *first, struct zone **from)
 {
-    if (pressure_has_reclaimer() && may_reclaim(request) && alloc_reclaiming(request, want, first, from))
+    if (*from != NULL && pressure_has_reclaimer() && may_reclaim(request) &&
+        alloc_reclaiming(request, want, first, from))
         return true;
     *from = NULL;
     return request->reserve != FRAME_RESERVE_NONE &&

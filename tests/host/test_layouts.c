@@ -149,6 +149,35 @@ TEST(layout, nodes_inside_chunks)
     layout_end();
 }
 
+/* A cache that takes the last frames of its zone from a chunk that two nodes share keeps none of the other node's. */
+TEST(layout, cache_at_a_border_inside_a_chunk)
+{
+    struct frame_request here = {.count = 1, .flags = FRAME_THIS_NODE, .zone = ZONE_NORMAL};
+    uint64_t border = MIB(65) / FRAME_SIZE, end = MIB(128) / FRAME_SIZE, total;
+    unsigned zone;
+    pfn_t first;
+
+    layout_begin(2);
+    layout_ram(0, MIB(2), MIB(65));
+    layout_ram(1, MIB(65), MIB(128));
+    CHECK_EQ(layout_start(&no_limits), OK);
+    total = frame_free_count();
+    for (here.node = 0; here.node < 2; here.node++) {
+        while (frame_alloc(&here, &first) == OK) /* bound: the frames of the node */
+            ;
+    }
+    CHECK_EQ(frame_free_count(), 0);
+    here.node = 0;
+    CHECK_EQ(frame_free(pfn(border - 1), 1), OK);
+    CHECK_EQ(frame_alloc(&here, &first), OK);
+    CHECK_EQ(first.v, border - 1);
+    for (uint64_t frame = end; frame-- > MIB(2) / FRAME_SIZE;)
+        CHECK(frame_query(pfn(frame), &zone) == FRAME_RESERVED || frame_free(pfn(frame), 1) == OK);
+    CHECK(frame_check() == NULL);
+    CHECK_EQ(frame_free_count(), total);
+    layout_end();
+}
+
 TEST(layout, zone_borders_anywhere)
 {
     const struct zone_limits limits = {.dma_end = MIB(7) + 0x1234,

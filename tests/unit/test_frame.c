@@ -5,6 +5,7 @@
  */
 #include <string.h>
 
+#include <mm/frame_metrics.h>
 #include <mm/frame_pressure.h>
 #include <mm/port.h>
 
@@ -450,13 +451,29 @@ TEST(frame, invalid_requests)
     CHECK_RESTORED(before);
 }
 
+static uint64_t all_drains(void)
+{
+    struct frame_cpu_stats stats;
+    uint64_t drains = 0;
+
+    for (unsigned i = 0; i < frame_topo()->cpu_count; i++) {
+        frame_cpu_stats(i, &stats);
+        drains += stats.drains;
+    }
+    return drains;
+}
+
+/* They are refused, and no cache is emptied for what emptying it could not help. */
 TEST(frame, impossible_requests)
 {
-    uint64_t before = frame_free_count();
+    uint64_t before = frame_free_count(), drains;
     struct frame_request request = ANY_FRAMES(2);
     struct frame_zone_info last;
     pfn_t first;
 
+    CHECK_EQ(frame_alloc_one(0, &first), OK); /* the cache is open now */
+    CHECK_EQ(frame_free(first, 1), OK);
+    drains = all_drains();
     request.limit = FRAME_SIZE; /* two frames below the second one */
     CHECK_EQ(frame_alloc(&request, &first), ERR_NO_MEMORY);
     request = ANY_FRAMES(1);
@@ -467,6 +484,7 @@ TEST(frame, impossible_requests)
     request.flags = FRAME_AT;
     request.at = pfn(last.end.v + (UINT64_C(1) << 40)); /* no such frame */
     CHECK_EQ(frame_alloc(&request, &first), ERR_NO_MEMORY);
+    CHECK_EQ(all_drains(), drains);
     CHECK_RESTORED(before);
 }
 

@@ -19,6 +19,7 @@ static bool try_block(unsigned order, status_t *status)
     bool there = false;
     pfn_t first;
 
+    frame_drain(); /* what is cached is in no block */
     for (unsigned i = 0; i < frame_zone_count(); i++) {
         struct frame_zone_info info;
         struct frame_zone_stats stats;

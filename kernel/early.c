@@ -212,9 +212,16 @@ void early_describe(paddr_t handoff)
 {
     struct boot_info *info = &boot_info;
     info->image_size = (uint64_t)(__image_end - __image_start);
-    if (hal_boot_info(handoff, info) != OK)
+    status_t status = early_efi(handoff, info);
+    if (status == ERR_NOT_FOUND)
+        status = hal_boot_info(handoff, info);
+    if (status != OK)
         port_panic("boot: the hand-off at %#llx cannot be read", (unsigned long long)handoff.v);
     describe(info);
+    if (info->boot_cpu == BOOT_CPU_UNKNOWN)
+        info->boot_cpu = machine.boot_cpu;
+    if (info->boot_cpu == BOOT_CPU_UNKNOWN)
+        port_panic("boot: neither EFI nor the device tree says which CPU this is");
     add_module(info, machine.initrd_start, machine.initrd_end);
     if (info->cmdline[0] == '\0')
         memcpy(info->cmdline, machine.bootargs, sizeof(info->cmdline));

@@ -11,9 +11,9 @@
  * The image is an EFI application as well: boot/efi/stub.c runs first then, and efi_leave makes of what EFI
  * leaves (MMU and caches on) what the boot protocol promises. x0 is the stub's hand-off then.
  *
- * The switch: this file's page is mapped at its physical address through TTBR0 until the jump to its linked
+ * The switch: this file's page of code is mapped at its physical address through TTBR0 until the jump to its linked
  * address, after which TTBR0 walks are disabled (TCR_EL1.EPD0). Everything up to that jump lies in .head, the
- * first page of the image. The identity tables stay for the CPUs that start later.
+ * second page of the image after one of headers. The identity tables stay for the CPUs that start later.
  */
 #include <arch/efi.h>
 #include <arch/layout.h>
@@ -60,6 +60,8 @@ _start:
     .ascii  "ARM\x64"
     .long   1f - _start
 1:  pe_header _start, EFI_PE_MACHINE
+    .org    _start + PE_HEADERS
+head_code:
 
 primary:
     mov     x20, x0
@@ -217,6 +219,7 @@ build_tables:
     stp     xzr, xzr, [x0], #16
     .endr
 
+    adrp    x21, head_code
     identity_table identity_root, 3, identity_level2
     identity_table identity_level2, 2, identity_level1
     identity_table identity_level1, 1, identity_level0
@@ -283,7 +286,7 @@ secondary_high:
     bl      kmain_secondary
 
     .ltorg
-    .org    _start + 0x1000                 /* an error if the code leaves its page */
+    .org    head_code + 0x1000              /* an error if the code leaves its page */
 
 /* void efi_leave(struct efi_handoff *handoff, uint64_t image): the image is where it was, which is mapped at
  * its physical address; handoff and tables are read through the caches again, so they may stay in there.

@@ -67,6 +67,7 @@ _start:
     .ascii  "RSC\x05"
     .long   1f - _start
 1:  pe_header _start, EFI_PE_MACHINE
+    .org    _start + PE_HEADERS
 
 primary:
     csrw    sie, zero

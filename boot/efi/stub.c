@@ -74,14 +74,14 @@ static bool is_text(const uint8_t *options, uint32_t count)
     return count > 0;
 }
 
-static bool take_options(const struct stub *stub, const struct efi_loaded_image *loaded)
+/* Returns the length of the command line so far. */
+static uint32_t take_options(const struct stub *stub, const struct efi_loaded_image *loaded)
 {
     const uint8_t *options = loaded->options;
-    uint32_t count = loaded->options_size / 2;
+    uint32_t count = loaded->options_size / 2, length = 0;
     char *line = stub->handoff->cmdline;
     if (options == NULL || !is_text(options, count))
-        return false;
-    uint32_t length = 0;
+        return 0;
     for (; length < count && options[2 * length] != 0; length++) {
         if (length == BOOT_CMDLINE_MAX - 1) {
             say(stub, "quire: the command line is too long; it is cut to 2047 characters");
@@ -90,19 +90,19 @@ static bool take_options(const struct stub *stub, const struct efi_loaded_image 
         line[length] = (char)options[2 * length];
     }
     line[length] = '\0';
-    return true;
+    return length;
 }
 
-/* What there is of a file becomes one line. */
-static void take_file(const struct stub *stub, struct efi_file *file)
+/* What there is of a file becomes one line, behind the `length` characters that are there. */
+static void take_file(const struct stub *stub, struct efi_file *file, uint32_t length)
 {
-    char *line = stub->handoff->cmdline;
-    uint64_t size = BOOT_CMDLINE_MAX;
-    if (file->read(file, &size, line) != EFI_SUCCESS || size > BOOT_CMDLINE_MAX) {
-        say(stub, "quire: quire.cfg cannot be read; there is no command line");
+    char *line = stub->handoff->cmdline + length;
+    uint64_t room = BOOT_CMDLINE_MAX - length, size = room;
+    if (file->read(file, &size, line) != EFI_SUCCESS || size > room) {
+        say(stub, "quire: quire.cfg cannot be read");
         size = 0;
-    } else if (size == BOOT_CMDLINE_MAX) {
-        say(stub, "quire: quire.cfg is too long; it is cut to 2047 characters");
+    } else if (size == room) {
+        say(stub, "quire: the command line is too long with quire.cfg; it is cut to 2047 characters");
         size--;
     }
     for (uint64_t i = 0; i < size; i++)
@@ -112,7 +112,7 @@ static void take_file(const struct stub *stub, struct efi_file *file)
 }
 
 /* quire.cfg in the root of the volume that the image was loaded from, if it came from one. */
-static void read_config(const struct stub *stub, const struct efi_loaded_image *loaded)
+static void read_config(const struct stub *stub, const struct efi_loaded_image *loaded, uint32_t length)
 {
     static const struct efi_guid guid = EFI_FILE_SYSTEM_GUID;
     struct efi_file_system *volume = NULL;
@@ -122,21 +122,37 @@ static void read_config(const struct stub *stub, const struct efi_loaded_image *
         volume->open_volume(volume, &root) != EFI_SUCCESS || root == NULL)
         return;
     if (root->open(root, &file, u"\\quire.cfg", EFI_FILE_READ, 0) == EFI_SUCCESS && file != NULL) {
-        take_file(stub, file);
+        take_file(stub, file, length);
         file->close(file);
     }
     root->close(root);
+}
+
+/* After " -- " come commands up to the end of the line. */
+static bool holds_commands(const char *line, uint32_t length)
+{
+    for (uint32_t i = 0; i + 2 <= length; i++)
+        if (line[i] == '-' && line[i + 1] == '-' && (i == 0 || line[i - 1] == ' ') &&
+            (i + 2 == length || line[i + 2] == ' '))
+            return true;
+    return false;
 }
 
 static void find_cmdline(const struct stub *stub)
 {
     static const struct efi_guid guid = EFI_LOADED_IMAGE_GUID;
     struct efi_loaded_image *loaded = NULL;
-    stub->handoff->cmdline[0] = '\0';
-    if (stub->boot->handle_protocol(stub->image, &guid, (void **)&loaded) != EFI_SUCCESS || loaded == NULL)
+    char *line = stub->handoff->cmdline;
+    if (stub->boot->handle_protocol(stub->image, &guid, (void **)&loaded) != EFI_SUCCESS || loaded == NULL) {
         say(stub, "quire: the firmware does not know how it loaded this image; there is no command line");
-    else if (!take_options(stub, loaded))
-        read_config(stub, loaded);
+        return;
+    }
+    uint32_t length = take_options(stub, loaded);
+    if (holds_commands(line, length))
+        return;
+    if (length > 0 && length < BOOT_CMDLINE_MAX - 1)
+        line[length++] = ' ';
+    read_config(stub, loaded, length);
 }
 
 /* ---- Tables and boot hart ------------------------------------------------------------------------------- */

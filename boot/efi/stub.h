@@ -35,9 +35,9 @@ struct efi_kernel {
  * the image below EFI_REACH, as well as itself. Any other status: a reason was shown on the firmware's
  * console where that was still allowed, nothing was kept, and the caller may return the status to the firmware.
  *
- * The command line is what the loader gave (LoadOptions, as text), else the file quire.cfg in the root of the
- * volume that the image came from, else empty. Characters that are not printable ASCII end as spaces (in the
- * file) or make the options no text at all. */
+ * The command line is what the loader gave (LoadOptions, as far as that is printable ASCII), then what the file
+ * quire.cfg says in the root of the volume that the image came from; not that if the loader's options hold
+ * commands (after "--") already. Line ends and whatever else is not printable count as spaces in the file. */
 MUST_CHECK efi_status_t efi_stub(efi_handle_t image, struct efi_system_table *system,
                                  const struct efi_kernel *kernel, struct efi_handoff **handoff);
 

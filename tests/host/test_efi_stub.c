@@ -21,6 +21,7 @@ static struct firmware {
     unsigned descriptors;
     uint64_t desc_size;
     efi_status_t map_status, exit_status, allocate_status;
+    efi_status_t later_map_status; /* once ExitBootServices was called */
     unsigned allocations_left; /* before allocate_status counts */
     const char *file;          /* quire.cfg; NULL: no such file */
     efi_status_t read_status;
@@ -102,6 +103,8 @@ static efi_status_t EFIAPI get_memory_map(uint64_t *size, void *map, uint64_t *k
     fw.maps++;
     if (fw.map_status != EFI_SUCCESS)
         return fw.map_status;
+    if (fw.exiting && fw.later_map_status != EFI_SUCCESS)
+        return fw.later_map_status;
     *descriptor_size = fw.desc_size;
     *descriptor_version = 1;
     if (*size < needed) {
@@ -362,6 +365,11 @@ TEST(efi_stub, gives_up_where_boot_services_do_not_end)
     make_firmware();
     fw.exit_status = EFI_UNSUPPORTED;
     CHECK_EQ(run(), EFI_UNSUPPORTED);
+    CHECK(fw.exits == 1 && fw.pages == 0 && fw.calls_after_exit == 0);
+    make_firmware();
+    fw.changes = 1;
+    fw.later_map_status = EFI_LOAD_ERROR;
+    CHECK_EQ(run(), EFI_LOAD_ERROR);
     CHECK(fw.exits == 1 && fw.pages == 0 && fw.calls_after_exit == 0);
 }
 

@@ -13,6 +13,7 @@ import xml.etree.ElementTree
 import bench_kernel
 import boot
 import build
+import chains
 import emulator
 import ktap
 import lint
@@ -246,8 +247,8 @@ def run_boot(report, test, kernel):
 def suite_boot(report, options):
     kernels, tests = {}, []
     for isa in options.isas:
-        packages.ensure(packages.emulator(isa))
         for test in boot.load(isa):
+            packages.ensure(chains.tools(test.machine))
             key = (isa, test.variant)
             if key not in kernels:
                 kernels[key] = build_kernel(report, *key)

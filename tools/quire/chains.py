@@ -9,7 +9,7 @@ from typing import Callable
 import disk
 import machine as machines
 import packages
-from machine import ISAS
+from machine import ISAS, MIB
 from ui import Problem
 
 EFI_NAME = {"x86_64": "BOOTX64.EFI", "riscv64": "BOOTRISCV64.EFI", "aarch64": "BOOTAA64.EFI"}
@@ -18,6 +18,7 @@ EDK2_AARCH64 = "/usr/share/qemu-efi-aarch64/QEMU_EFI.fd"
 UBOOT = {"x86_64": "/usr/lib/u-boot/qemu-x86_64/u-boot.rom",
          "riscv64": "/usr/lib/u-boot/qemu-riscv64_smode/u-boot.bin",
          "aarch64": "/usr/lib/u-boot/qemu_arm64/u-boot.bin"}
+AARCH64_RAM = 0x40000000        # where it starts on QEMU's virt
 
 
 @dataclass(frozen=True)
@@ -75,23 +76,26 @@ def edk2(job):
     return ["-boot", "menu=on,splash-time=0", "-bios", EDK2_AARCH64, *drive(efi_disk(job), "virtio-blk-pci")]
 
 
-def impatient_tree(job):
-    """QEMU's own device tree, with a node in it that keeps U-Boot from waiting for a key."""
+def uboot_tree(job, boot_command):
+    """QEMU's own device tree, with a node in it from which U-Boot learns not to wait for a key, and what to do."""
     tree = str(job.folder / "machine.dtb")
     dump = job.emulated.copy()
     dump[dump.index("-M") + 1] += f",dumpdtb={tree}"
-    for words in (dump, ["fdtput", "-p", "-c", tree, "/config"], ["fdtput", "-t", "i", tree, "/config", "bootdelay", "0"]):
+    settings = [["-t", "i", tree, "/config", "bootdelay", "0"]]
+    if boot_command:
+        settings.append(["-t", "s", tree, "/config", "bootcmd", boot_command])
+    for words in (dump, ["fdtput", "-p", "-c", tree, "/config"], *(["fdtput", *setting] for setting in settings)):
         done = subprocess.run(words, capture_output=True, text=True)
         if done.returncode != 0:
             raise Problem(f"{words[0]} failed: {(done.stderr.strip().splitlines() or ['no message'])[-1]}")
     return ["-dtb", tree]
 
 
-def uboot(job, path):
+def uboot(job, path, boot_command=None):
     if job.machine.isa == "x86_64":
         return ["-bios", UBOOT["x86_64"], *drive(path, "virtio-blk-pci")]
     load = "-kernel" if job.machine.isa == "riscv64" else "-bios"   # OpenSBI starts it, or nobody does
-    return [load, UBOOT[job.machine.isa], *impatient_tree(job), *drive(path, "virtio-blk-device")]
+    return [load, UBOOT[job.machine.isa], *uboot_tree(job, boot_command), *drive(path, "virtio-blk-device")]
 
 
 def uboot_efi(job):
@@ -100,8 +104,18 @@ def uboot_efi(job):
 
 def uboot_extlinux(job):
     conf = f"default quire\ntimeout 0\nlabel quire\n  kernel /quire.img\n  append {job.line}\n"
-    return uboot(job, disk.make(job.folder / "disk.img", {"quire.img": job.kernel.image,
-                                                          "extlinux/extlinux.conf": conf.encode()}))
+    path = disk.make(job.folder / "disk.img", {"quire.img": job.kernel.image, "extlinux/extlinux.conf": conf.encode()})
+    return uboot(job, path, in_last_node(job.machine) if job.machine.nodes > 1 and job.machine.isa == "aarch64" else None)
+
+
+def in_last_node(machine):
+    """U-Boot 2023.01 takes the first memory node of the device tree, which on aarch64 is that of the last NUMA node, for
+    all memory there is; what it loads has to lie in there, and the tree stay where QEMU put it."""
+    start = AARCH64_RAM + machine.mem - machines.node_sizes(machine.mem, machine.nodes)[-1]
+    settings = {"scriptaddr": start + 2 * MIB, "pxefile_addr_r": start + 3 * MIB, "kernel_addr_r": start + 4 * MIB,
+                "fdt_addr": AARCH64_RAM, "fdt_high": (1 << 64) - 1}
+    return "; ".join([*(f"setenv {name} {value:#x}" for name, value in settings.items()), "virtio scan",
+                      "sysboot virtio 0:1 any ${scriptaddr} /extlinux/extlinux.conf"])
 
 
 # ---- GRUB -------------------------------------------------------------------------------------------------
@@ -151,8 +165,7 @@ CHAINS = {
     "uboot-extlinux": {
         "x86_64": "U-Boot 2023.01 enters a bzImage by its 32-bit entry in 64-bit mode; uboot-efi works",
         "riscv64": Way(uboot_extlinux, ("u-boot", "mtools", "dtc")),
-        "aarch64": Way(uboot_extlinux, ("u-boot", "mtools", "dtc"),
-                       nodes="U-Boot 2023.01 takes the last node for all memory there is")},
+        "aarch64": Way(uboot_extlinux, ("u-boot", "mtools", "dtc"))},
     "uboot-efi": {
         "x86_64": Way(uboot_efi, ("u-boot", "mtools"), machine="sata=off"),
         "riscv64": Way(uboot_efi, ("u-boot", "mtools", "dtc")),

@@ -224,6 +224,19 @@ TEST(readers, fdt_memory_minus_reservations)
     CHECK(machine_check() == NULL);
 }
 
+TEST(readers, fdt_names_the_boot_hart_or_does_not)
+{
+    for (unsigned said = 0; said < 2; said++) {
+        begin_tree();
+        fdt_begin(&tree, "chosen");
+        if (said)
+            fdt_cells(&tree, "boot-hartid", 3);
+        fdt_end(&tree);
+        CHECK(read_tree() == OK);
+        CHECK_EQ(MACHINE->boot_cpu, said ? 3 : BOOT_CPU_UNKNOWN);
+    }
+}
+
 TEST(readers, fdt_ranges_that_are_empty_or_too_wide)
 {
     begin_tree();
@@ -444,6 +457,32 @@ TEST(readers, acpi_joins_cpus_with_their_domains)
         CHECK(MACHINE->platform.cpu_method == CPU_METHOD_APIC);
         CHECK_EQ(MACHINE->platform.lapic, 0xfee00000);
     }
+}
+
+TEST(readers, acpi_says_how_psci_is_called_and_which_interrupt_the_timer_has)
+{
+    static uint8_t fadt[276], gtdt[96];
+    static const struct {
+        uint16_t flags;
+        enum cpu_method method;
+    } cases[] = {{0, CPU_METHOD_NONE}, {2, CPU_METHOD_NONE}, {1, CPU_METHOD_PSCI_SMC}, {3, CPU_METHOD_PSCI_HVC}};
+    memset(fadt, 0, sizeof(fadt));
+    memset(gtdt, 0, sizeof(gtdt));
+    put_le(gtdt + 56, 30, 4);
+    put_le(gtdt + 64, 27, 4);
+    put_le(gtdt + 72, 26, 4);
+    finish_table(gtdt, "GTDT", sizeof(gtdt), 2);
+    for (unsigned i = 0; i < ARRAY_LEN(cases); i++) {
+        put_le(fadt + 129, cases[i].flags, 2);
+        finish_table(fadt, "FACP", sizeof(fadt), 6);
+        CHECK(read_tables(fadt, sizeof(fadt), gtdt, sizeof(gtdt)) == OK);
+        CHECK_EQ(MACHINE->platform.cpu_method, cases[i].method);
+        CHECK_EQ(MACHINE->platform.timer_irq, 27);
+    }
+    finish_table(gtdt, "GTDT", 67, 2);
+    CHECK(read_tables(fadt, sizeof(fadt), gtdt, 67) == OK);
+    CHECK_EQ(MACHINE->platform.timer_irq, 0);
+    CHECK(machine_noted("acpi: GTDT: at 0x43: the table ends too early"));
 }
 
 TEST(readers, acpi_refuses_a_bad_table_and_reads_the_rest)

@@ -13,7 +13,7 @@
  * executable, at KERNEL_BASE; and two empty level-0 tables under FIXMAP_BASE (early_fixmap). It zeroes .bss,
  * sets up a boot stack (HAL_STACK_SIZE bytes in .bss), points the CPU's per-CPU register at percpu_boot and
  * calls kmain at its linked address with interrupts masked. Everything after that is shared until it asks
- * hal_*.
+ * hal_*. EFI's entry is boot/efi's; start.S has efi_leave, which turns its end into the native entry.
  */
 #ifndef ARCH_HAL_H
 #define ARCH_HAL_H

@@ -28,7 +28,7 @@ struct boot_module {
 
 struct boot_info {
     uint32_t version;            /* BOOT_INFO_VERSION */
-    const char *protocol;        /* "PVH", "Image", … for people */
+    const char *protocol;        /* "PVH", "bzImage", "Image", "EFI", for people */
     uint64_t boot_cpu;           /* hardware id of the CPU that booted; BOOT_CPU_UNKNOWN until a table says it */
 
     paddr_t image;               /* first byte of the running image */

@@ -124,8 +124,12 @@ static void describe(struct boot_info *info)
         .phys = {map_phys, NULL},
         .rsdp = info->rsdp.v,
     };
-    if (info->efi_map.v != 0)
+    if (info->efi_map.v != 0) {
         sources.efi_map = early_map(info->efi_map, info->efi_map_size, MEMTYPE_NORMAL);
+        if (sources.efi_map == NULL) /* a device tree alone would give away what EFI keeps */
+            port_panic("boot: EFI memory map at %#llx, %llu bytes: more than this kernel reads",
+                       (unsigned long long)info->efi_map.v, (unsigned long long)info->efi_map_size);
+    }
     status_t status = machine_describe(&machine, &sources);
     early_unmap_to(mark);
     for (const char *line = note_next(&machine.notes, NULL); line != NULL;

@@ -2,6 +2,8 @@
 """The same machine through every boot chain: the self-tests run in each, and each finds the same nodes, distances and
 memory, but for what its firmware keeps for itself."""
 import json
+import subprocess
+from pathlib import Path
 
 import chains
 from boot import Boot
@@ -107,6 +109,20 @@ def efi_machines(isa):
                    expect=(r"^  0x\S+ 0x\S+ +\d+ KiB  module ",))
 
 
+def by_64_bit_entry(command, folder):
+    """Puts a boot loader of ours before the bzImage."""
+    loader, kernel = folder / "entry64.elf", Path(command[command.index("-kernel") + 1])
+    subprocess.run(["x86_64-linux-gnu-gcc", "-nostdlib", "-static", "-no-pie", "-Wl,--build-id=none,-Ttext=0x4000000",
+                    "-o", str(loader), str(Path(__file__).with_name("entry64.S"))], check=True, capture_output=True)
+    return ["-kernel", str(loader), "-initrd", str(kernel.with_suffix(".img"))]
+
+
+def entries(isa):
+    if isa == "x86_64":
+        yield Boot("the 64-bit entry of Linux' protocol", Machine(isa, nodes=2), "map; selftest machine",
+                   prepare=by_64_bit_entry, expect=(r"^quire \S+: x86_64, bzImage", r"^  0x0000000002000000 .* kernel "))
+
+
 def failures(isa):
     """A command that fails does so through a loader as well."""
     chain = "uboot-extlinux" if isa == "riscv64" else "uefi"
@@ -115,5 +131,5 @@ def failures(isa):
 
 
 def boots(isa):
-    for group in (every_chain, efi_machines, failures):
+    for group in (every_chain, efi_machines, entries, failures):
         yield from group(isa)

@@ -24,6 +24,8 @@ status_t early_efi(paddr_t at, struct boot_info *info)
     info->efi_map = paddr(handoff->map);
     info->efi_map_size = handoff->map_size;
     info->efi_desc_size = handoff->desc_size;
+    if (handoff->initrd_size > 0)
+        info->module[info->module_count++] = (struct boot_module){paddr(handoff->initrd), handoff->initrd_size};
     memcpy(info->cmdline, handoff->cmdline, sizeof(info->cmdline));
     info->cmdline[sizeof(info->cmdline) - 1] = '\0';
     early_unmap_to(mark);

@@ -135,15 +135,11 @@ def test_every_chain_runs_or_says_why_not():
     assert chains.named("uboot") == "uboot-efi" and chains.named("grub") == "grub-efi" and chains.named(None) == "direct"
 
 
-@pytest.mark.parametrize("machine, says", [
-    (Machine("aarch64", chain="uboot-efi", nodes=2), "takes one node only"),
-    (Machine("aarch64", chain="uefi", initrd=__file__), "no boot archive"),
-])
-def test_what_a_chain_cannot_do(machine, says):
-    with pytest.raises(Problem, match=says):
-        chains.check(machine)
+def test_what_a_chain_cannot_do():
+    with pytest.raises(Problem, match="takes one node only"):
+        chains.check(Machine("aarch64", chain="uboot-efi", nodes=2))
 
 
 def test_grub_gets_each_word_quoted():
-    job = chains.Job(None, None, "a 'b' -- map; nodes", [], None)
+    job = chains.Job(Machine("x86_64"), None, "a 'b' -- map; nodes", [], None)
     assert chains.grub_config(job) == b"linux /quire.img 'a' ''\\''b'\\''' '--' 'map;' 'nodes'\nboot\n"

@@ -32,6 +32,7 @@ _Static_assert(sizeof(struct efi_guid) == 16, "EFI_GUID");
 
 #define EFI_LOADED_IMAGE_GUID {0x5b1b31a1, 0x9562, 0x11d2, {0x8e, 0x3f, 0x00, 0xa0, 0xc9, 0x69, 0x72, 0x3b}}
 #define EFI_FILE_SYSTEM_GUID {0x964e5b22, 0x6459, 0x11d2, {0x8e, 0x39, 0x00, 0xa0, 0xc9, 0x69, 0x72, 0x3b}}
+#define EFI_FILE_INFO_GUID {0x09576e92, 0x6d3f, 0x11d2, {0x8e, 0x39, 0x00, 0xa0, 0xc9, 0x69, 0x72, 0x3b}}
 #define EFI_FDT_GUID {0xb1b621d5, 0xf19c, 0x41a5, {0x83, 0x0b, 0xd9, 0x15, 0x2c, 0x69, 0xaa, 0xe0}}
 #define EFI_ACPI_20_GUID {0x8868e871, 0xe4f1, 0x11d3, {0xbc, 0x22, 0x00, 0x80, 0xc7, 0x3c, 0x88, 0x81}}
 #define EFI_ACPI_10_GUID {0xeb9d2d30, 0x2d88, 0x11d3, {0x9a, 0x16, 0x00, 0x90, 0x27, 0x3f, 0xc1, 0x4d}}
@@ -125,8 +126,18 @@ struct efi_file {
     efi_status_t(EFIAPI *close)(struct efi_file *self);
     void *remove;
     efi_status_t(EFIAPI *read)(struct efi_file *self, uint64_t *size, void *buffer);
+    void *write_and_position[3];
+    efi_status_t(EFIAPI *info)(struct efi_file *self, const struct efi_guid *kind, uint64_t *size, void *buffer);
 };
+_Static_assert(offsetof(struct efi_file, info) == 64, "GetInfo");
 #define EFI_FILE_READ UINT64_C(1)
+
+struct efi_file_info {
+    uint64_t size, file_size, physical_size;
+    uint64_t times[6], attributes;
+    uint16_t name[88]; /* more than any here has */
+};
+_Static_assert(offsetof(struct efi_file_info, name) == 80, "EFI_FILE_INFO");
 
 struct efi_file_system {
     uint64_t revision;

@@ -18,13 +18,14 @@
 #define EXIT_TRIES 8
 #define MAP_SPARE 4096  /* bytes: allocating the map itself adds descriptors, and so may others */
 #define DESC_MIN 40
+#define INITRD_MAX GIB(64) /* what is larger is no size */
 
 struct stub {
     efi_handle_t image;
     struct efi_system_table *system;
     struct efi_boot_services *boot;
     struct efi_handoff *handoff;
-    uint64_t map_pages;
+    uint64_t map_pages, initrd_pages;
 };
 
 static uint64_t pages_of(uint64_t size)
@@ -111,23 +112,6 @@ static void take_file(const struct stub *stub, struct efi_file *file, uint32_t l
     line[size] = '\0';
 }
 
-/* quire.cfg in the root of the volume that the image was loaded from, if it came from one. */
-static void read_config(const struct stub *stub, const struct efi_loaded_image *loaded, uint32_t length)
-{
-    static const struct efi_guid guid = EFI_FILE_SYSTEM_GUID;
-    struct efi_file_system *volume = NULL;
-    struct efi_file *root = NULL, *file = NULL;
-    if (loaded->device == NULL ||
-        stub->boot->handle_protocol(loaded->device, &guid, (void **)&volume) != EFI_SUCCESS || volume == NULL ||
-        volume->open_volume(volume, &root) != EFI_SUCCESS || root == NULL)
-        return;
-    if (root->open(root, &file, u"\\quire.cfg", EFI_FILE_READ, 0) == EFI_SUCCESS && file != NULL) {
-        take_file(stub, file, length);
-        file->close(file);
-    }
-    root->close(root);
-}
-
 /* After " -- " come commands up to the end of the line. */
 static bool holds_commands(const char *line, uint32_t length)
 {
@@ -138,21 +122,83 @@ static bool holds_commands(const char *line, uint32_t length)
     return false;
 }
 
-static void find_cmdline(const struct stub *stub)
+/* Behind what the loader gave, unless that holds commands already. */
+static void add_config(const struct stub *stub, struct efi_file *root, uint32_t length)
 {
-    static const struct efi_guid guid = EFI_LOADED_IMAGE_GUID;
-    struct efi_loaded_image *loaded = NULL;
     char *line = stub->handoff->cmdline;
-    if (stub->boot->handle_protocol(stub->image, &guid, (void **)&loaded) != EFI_SUCCESS || loaded == NULL) {
-        say(stub, "quire: the firmware does not know how it loaded this image; there is no command line");
-        return;
-    }
-    uint32_t length = take_options(stub, loaded);
-    if (holds_commands(line, length))
+    struct efi_file *file = NULL;
+    if (holds_commands(line, length) ||
+        root->open(root, &file, u"\\quire.cfg", EFI_FILE_READ, 0) != EFI_SUCCESS || file == NULL)
         return;
     if (length > 0 && length < BOOT_CMDLINE_MAX - 1)
         line[length++] = ' ';
-    read_config(stub, loaded, length);
+    take_file(stub, file, length);
+    file->close(file);
+}
+
+/* ---- Files beside the image ----------------------------------------------------------------------------- */
+
+static bool load_file(struct stub *stub, struct efi_file *file)
+{
+    static const struct efi_guid guid = EFI_FILE_INFO_GUID;
+    struct efi_handoff *handoff = stub->handoff;
+    struct efi_file_info info;
+    uint64_t size = sizeof(info);
+    if (file->info(file, &guid, &size, &info) != EFI_SUCCESS || info.file_size > INITRD_MAX)
+        return false;
+    if (info.file_size == 0)
+        return true;
+    uint64_t pages = pages_of(info.file_size);
+    if (!allocate(stub, EFI_MEMORY_LOADER_DATA, pages, &handoff->initrd))
+        return false;
+    stub->initrd_pages = pages;
+    handoff->initrd_size = size = info.file_size;
+    return file->read(file, &size, pointer(handoff->initrd)) == EFI_SUCCESS && size == info.file_size;
+}
+
+static void free_initrd(struct stub *stub)
+{
+    if (stub->initrd_pages > 0)
+        stub->boot->free_pages(stub->handoff->initrd, stub->initrd_pages);
+    stub->initrd_pages = 0;
+    stub->handoff->initrd = stub->handoff->initrd_size = 0;
+}
+
+static void find_initrd(struct stub *stub, struct efi_file *root)
+{
+    struct efi_file *file = NULL;
+    if (root->open(root, &file, u"\\quire.initrd", EFI_FILE_READ, 0) != EFI_SUCCESS || file == NULL)
+        return;
+    if (!load_file(stub, file)) {
+        say(stub, "quire: quire.initrd cannot be read, or there is no memory for it; left out");
+        free_initrd(stub);
+    }
+    file->close(file);
+}
+
+/* What lies in the root of the volume that the image was loaded from, if it came from one. */
+static void find_files(struct stub *stub, const struct efi_loaded_image *loaded, uint32_t length)
+{
+    static const struct efi_guid guid = EFI_FILE_SYSTEM_GUID;
+    struct efi_file_system *volume = NULL;
+    struct efi_file *root = NULL;
+    if (loaded->device == NULL ||
+        stub->boot->handle_protocol(loaded->device, &guid, (void **)&volume) != EFI_SUCCESS || volume == NULL ||
+        volume->open_volume(volume, &root) != EFI_SUCCESS || root == NULL)
+        return;
+    add_config(stub, root, length);
+    find_initrd(stub, root);
+    root->close(root);
+}
+
+static void ask_loader(struct stub *stub)
+{
+    static const struct efi_guid guid = EFI_LOADED_IMAGE_GUID;
+    struct efi_loaded_image *loaded = NULL;
+    if (stub->boot->handle_protocol(stub->image, &guid, (void **)&loaded) != EFI_SUCCESS || loaded == NULL)
+        say(stub, "quire: the firmware does not know how it loaded this image; there is no command line");
+    else
+        find_files(stub, loaded, take_options(stub, loaded));
 }
 
 /* ---- Tables and boot hart ------------------------------------------------------------------------------- */
@@ -271,19 +317,21 @@ static efi_status_t prepare_and_leave(struct stub *stub, const struct efi_kernel
     memset(stub->handoff, 0, sizeof(*stub->handoff));
     stub->handoff->magic = EFI_HANDOFF_MAGIC;
     stub->boot->set_watchdog_timer(0, 0, 0, NULL);
-    find_cmdline(stub);
+    ask_loader(stub);
     find_tables(stub);
     find_boot_cpu(stub);
-    if (!place_image(stub, kernel)) {
+    efi_status_t status = EFI_OUT_OF_RESOURCES;
+    if (place_image(stub, kernel)) {
+        status = leave(stub);
+        if (status == EFI_SUCCESS)
+            return status;
+        free_map(stub);
+        if (stub->handoff->image != (uintptr_t)kernel->start)
+            stub->boot->free_pages(stub->handoff->image, pages_of(kernel->size));
+    } else {
         say(stub, "quire: there is no memory for the kernel below 4 GiB");
-        return EFI_OUT_OF_RESOURCES;
     }
-    efi_status_t status = leave(stub);
-    if (status == EFI_SUCCESS)
-        return status;
-    free_map(stub);
-    if (stub->handoff->image != (uintptr_t)kernel->start)
-        stub->boot->free_pages(stub->handoff->image, pages_of(kernel->size));
+    free_initrd(stub);
     return status;
 }
 

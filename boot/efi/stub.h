@@ -18,6 +18,7 @@ struct efi_handoff {
     uint64_t boot_cpu;          /* BOOT_CPU_UNKNOWN where the firmware does not say (and the CPU knows itself) */
     uint64_t image;             /* where the kernel is to go on: first byte of its image */
     uint64_t fdt, rsdp;         /* 0: none */
+    uint64_t initrd, initrd_size; /* 0: none */
     uint64_t map, map_size;
     uint32_t desc_size, desc_version;
     char cmdline[BOOT_CMDLINE_MAX];
@@ -37,7 +38,8 @@ struct efi_kernel {
  *
  * The command line is what the loader gave (LoadOptions, as far as that is printable ASCII), then what the file
  * quire.cfg says in the root of the volume that the image came from; not that if the loader's options hold
- * commands (after "--") already. Line ends and whatever else is not printable count as spaces in the file. */
+ * commands (after "--") already. Line ends and whatever else is not printable count as spaces in the file. The
+ * file quire.initrd beside it, if there is one, is loaded. */
 MUST_CHECK efi_status_t efi_stub(efi_handle_t image, struct efi_system_table *system,
                                  const struct efi_kernel *kernel, struct efi_handoff **handoff);
 

@@ -24,7 +24,9 @@ static struct firmware {
     efi_status_t later_map_status; /* once ExitBootServices was called */
     unsigned allocations_left; /* before allocate_status counts */
     const char *file;          /* quire.cfg; NULL: no such file */
-    efi_status_t read_status;
+    const char *initrd;        /* quire.initrd, likewise */
+    uint64_t initrd_claims;    /* its size, as GetInfo has it; 0: what it is */
+    efi_status_t read_status, info_status;
     bool no_loaded_image, no_volume;
     uint64_t hart;             /* 0: there is no such protocol */
 
@@ -39,7 +41,7 @@ static struct firmware {
     struct efi_text_output text;
     struct efi_loaded_image loaded;
     struct efi_file_system volume;
-    struct efi_file root, config;
+    struct efi_file root, config, archive;
     struct efi_riscv_boot riscv;
     struct efi_system_table system;
     uint16_t options[3000];
@@ -184,17 +186,36 @@ static efi_status_t EFIAPI open_volume(struct efi_file_system *self, struct efi_
     return self == &fw.volume ? EFI_SUCCESS : EFI_INVALID_PARAMETER;
 }
 
+static bool is_named(const uint16_t *name, const char *wanted)
+{
+    while (*wanted != '\0' && *name == (uint8_t)*wanted)
+        name++, wanted++;
+    return *name == (uint8_t)*wanted;
+}
+
 static efi_status_t EFIAPI open_file(struct efi_file *self, struct efi_file **file, const uint16_t *name,
                                      uint64_t mode, uint64_t attributes)
 {
-    static const char wanted[] = "\\quire.cfg";
-    for (unsigned i = 0; i < sizeof(wanted); i++)
-        if (self != &fw.root || name[i] != (uint8_t)wanted[i] || mode != EFI_FILE_READ || attributes != 0)
-            return EFI_INVALID_PARAMETER;
-    if (fw.file == NULL)
+    if (self != &fw.root || mode != EFI_FILE_READ || attributes != 0)
+        return EFI_INVALID_PARAMETER;
+    if (is_named(name, "\\quire.cfg") && fw.file != NULL)
+        *file = &fw.config;
+    else if (is_named(name, "\\quire.initrd") && fw.initrd != NULL)
+        *file = &fw.archive;
+    else
         return EFI_NOT_FOUND;
-    *file = &fw.config;
     fw.files_open++;
+    return EFI_SUCCESS;
+}
+
+static efi_status_t EFIAPI file_info(struct efi_file *self, const struct efi_guid *kind, uint64_t *size, void *buffer)
+{
+    static const struct efi_guid guid = EFI_FILE_INFO_GUID;
+    struct efi_file_info *info = buffer;
+    if (self != &fw.archive || memcmp(kind, &guid, sizeof(guid)) != 0 || *size < 80 + 26 || fw.info_status != EFI_SUCCESS)
+        return fw.info_status != EFI_SUCCESS ? fw.info_status : EFI_INVALID_PARAMETER;
+    info->file_size = fw.initrd_claims != 0 ? fw.initrd_claims : strlen(fw.initrd);
+    *size = 80 + 26;
     return EFI_SUCCESS;
 }
 
@@ -207,12 +228,13 @@ static efi_status_t EFIAPI close_file(struct efi_file *self)
 
 static efi_status_t EFIAPI read_file(struct efi_file *self, uint64_t *size, void *buffer)
 {
-    size_t length = strlen(fw.file);
-    if (self != &fw.config || fw.read_status != EFI_SUCCESS)
+    const char *content = self == &fw.config ? fw.file : fw.initrd;
+    size_t length = strlen(content);
+    if (fw.read_status != EFI_SUCCESS)
         return fw.read_status;
     if (length < *size)
         *size = length;
-    memcpy(buffer, fw.file, *size);
+    memcpy(buffer, content, *size);
     return EFI_SUCCESS;
 }
 
@@ -244,8 +266,9 @@ static void make_firmware(void)
     fw.text.output = output;
     fw.volume.open_volume = open_volume;
     fw.root.open = open_file;
-    fw.root.close = fw.config.close = close_file;
-    fw.config.read = read_file;
+    fw.root.close = fw.config.close = fw.archive.close = close_file;
+    fw.config.read = fw.archive.read = read_file;
+    fw.archive.info = file_info;
     fw.riscv.boot_hart = boot_hart;
     fw.loaded.device = (efi_handle_t)(void *)&fw.volume;
     fw.system.header.signature = EFI_SYSTEM_TABLE_SIGNATURE;
@@ -380,6 +403,7 @@ TEST(efi_stub, gives_everything_back_without_memory)
     unsigned i;
     for (i = 0; i < 10 && status != EFI_SUCCESS; i++) {
         make_firmware();
+        fw.initrd = "archive";
         fw.allocations_left = i;
         fw.allocate_status = EFI_OUT_OF_RESOURCES;
         status = run();
@@ -420,7 +444,7 @@ TEST(efi_stub, config_file_follows_the_options)
         {NULL, "qemu-exit\ncpus=2\r\n", "qemu-exit cpus=2  "},
         {"", "cpus=2", "cpus=2"},
         {"ro", "cpus=2 -- map", "ro cpus=2 -- map"},
-        {"ro", NULL, "ro "},
+        {"ro", NULL, "ro"},
         {"-- map", "cpus=2", "-- map"},
         {"ro --", "cpus=2", "ro --"},
         {"a--b --c d--", "cpus=2", "a--b --c d-- cpus=2"},
@@ -437,6 +461,51 @@ TEST(efi_stub, config_file_follows_the_options)
         CHECK_EQ(fw.files_open, 0);
         release();
     }
+}
+
+TEST(efi_stub, loads_the_boot_archive)
+{
+    make_firmware();
+    fw.initrd = "seven, eight";
+    give_options("-- map");
+    CHECK_EQ(run(), EFI_SUCCESS);
+    CHECK_EQ(handoff->initrd_size, 12);
+    CHECK(memcmp((void *)(uintptr_t)handoff->initrd, "seven, eight", 12) == 0);
+    CHECK(fw.files_open == 0 && !said("initrd"));
+    make_firmware();
+    fw.initrd = "";
+    CHECK_EQ(run(), EFI_SUCCESS);
+    CHECK(handoff->initrd == 0 && handoff->initrd_size == 0 && !said("initrd"));
+    release();
+}
+
+TEST(efi_stub, does_without_an_archive_that_it_cannot_load)
+{
+    static const struct {
+        uint64_t claims;
+        efi_status_t read, info;
+    } cases[] = {{UINT64_MAX, EFI_SUCCESS, EFI_SUCCESS}, {GIB(65), EFI_SUCCESS, EFI_SUCCESS},
+                 {13, EFI_SUCCESS, EFI_SUCCESS},         {0, EFI_LOAD_ERROR, EFI_SUCCESS},
+                 {0, EFI_SUCCESS, EFI_BUFFER_TOO_SMALL}};
+    make_firmware();
+    CHECK_EQ(run(), EFI_SUCCESS);
+    unsigned pages = fw.pages;
+    for (unsigned i = 0; i < ARRAY_LEN(cases); i++) {
+        make_firmware();
+        fw.initrd = "seven, eight";
+        fw.initrd_claims = cases[i].claims;
+        fw.read_status = cases[i].read;
+        fw.info_status = cases[i].info;
+        CHECK_EQ(run(), EFI_SUCCESS);
+        CHECK(said("quire.initrd cannot be read, or there is no memory for it; left out"));
+        CHECK(handoff->initrd == 0 && handoff->initrd_size == 0 && fw.files_open == 0);
+        CHECK_EQ(fw.pages, pages);
+    }
+    make_firmware();
+    fw.initrd = "archive";
+    fw.exit_status = EFI_UNSUPPORTED;
+    CHECK_EQ(run(), EFI_UNSUPPORTED);
+    CHECK_EQ(fw.pages, 0);
 }
 
 TEST(efi_stub, long_lines_are_cut_and_said_to_be)

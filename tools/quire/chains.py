@@ -28,7 +28,6 @@ class Way:
     tools: tuple = ()           # what it needs beside the emulator, by packages.py's names
     machine: str = ""           # more properties of QEMU's machine
     nodes: str | None = None    # why there can be one NUMA node only
-    initrd: str | None = "no boot archive can be handed over in this chain yet"
 
 
 @dataclass(frozen=True)
@@ -62,10 +61,15 @@ def drive(path, device):
     return ["-drive", f"if=none,id=disk,file={path},format=raw", "-device", f"{device},drive=disk"]
 
 
+def make_disk(job, files, **options):
+    """A disk with these files, and the boot archive if there is one."""
+    archive = {"quire.initrd": job.machine.initrd} if job.machine.initrd else {}
+    return disk.make(job.folder / "disk.img", files | archive, **options)
+
+
 def efi_disk(job):
     """The removable medium that every UEFI firmware looks for, with the command line beside the kernel."""
-    files = {f"EFI/BOOT/{EFI_NAME[job.machine.isa]}": job.kernel.image, "quire.cfg": job.line.encode()}
-    return disk.make(job.folder / "disk.img", files)
+    return make_disk(job, {f"EFI/BOOT/{EFI_NAME[job.machine.isa]}": job.kernel.image, "quire.cfg": job.line.encode()})
 
 
 def ovmf(job):
@@ -104,7 +108,9 @@ def uboot_efi(job):
 
 def uboot_extlinux(job):
     conf = f"default quire\ntimeout 0\nlabel quire\n  kernel /quire.img\n  append {job.line}\n"
-    path = disk.make(job.folder / "disk.img", {"quire.img": job.kernel.image, "extlinux/extlinux.conf": conf.encode()})
+    if job.machine.initrd:
+        conf += "  initrd /quire.initrd\n"
+    path = make_disk(job, {"quire.img": job.kernel.image, "extlinux/extlinux.conf": conf.encode()})
     return uboot(job, path, in_last_node(job.machine) if job.machine.nodes > 1 and job.machine.isa == "aarch64" else None)
 
 
@@ -113,7 +119,7 @@ def in_last_node(machine):
     all memory there is; what it loads has to lie in there, and the tree stay where QEMU put it."""
     start = AARCH64_RAM + machine.mem - machines.node_sizes(machine.mem, machine.nodes)[-1]
     settings = {"scriptaddr": start + 2 * MIB, "pxefile_addr_r": start + 3 * MIB, "kernel_addr_r": start + 4 * MIB,
-                "fdt_addr": AARCH64_RAM, "fdt_high": (1 << 64) - 1}
+                "ramdisk_addr_r": start + 16 * MIB, "fdt_addr": AARCH64_RAM, "fdt_high": (1 << 64) - 1}
     return "; ".join([*(f"setenv {name} {value:#x}" for name, value in settings.items()), "virtio scan",
                       "sysboot virtio 0:1 any ${scriptaddr} /extlinux/extlinux.conf"])
 
@@ -123,7 +129,8 @@ def in_last_node(machine):
 def grub_config(job):
     """Each word quoted by itself: GRUB passes a word with spaces on in quotation marks."""
     words = " ".join("'" + word.replace("'", "'\\''") + "'" for word in job.line.split())
-    return f"linux /quire.img {words}\nboot\n".encode()
+    archive = "initrd /quire.initrd\n" if job.machine.initrd else ""
+    return f"linux /quire.img {words}\n{archive}boot\n".encode()
 
 
 def grub_image(job, form, modules):
@@ -140,15 +147,14 @@ def grub_image(job, form, modules):
 
 def grub_efi(job):
     loader = grub_image(job, "x86_64-efi", ("serial", "terminal"))
-    path = disk.make(job.folder / "disk.img", {f"EFI/BOOT/{EFI_NAME['x86_64']}": loader, "quire.img": job.kernel.image,
-                                               "grub.cfg": grub_config(job)})
+    path = make_disk(job, {f"EFI/BOOT/{EFI_NAME['x86_64']}": loader, "quire.img": job.kernel.image,
+                           "grub.cfg": grub_config(job)})
     return ["-bios", OVMF, *drive(path, "virtio-blk-pci")]
 
 
 def grub_bios(job):
     core = grub_image(job, "i386-pc", ("biosdisk",))
-    path = disk.make(job.folder / "disk.img", {"quire.img": job.kernel.image, "grub.cfg": grub_config(job)},
-                     bios_boot=True)
+    path = make_disk(job, {"quire.img": job.kernel.image, "grub.cfg": grub_config(job)}, bios_boot=True)
     disk.install_grub(path, core)
     return drive(path, "virtio-blk-pci")
 
@@ -160,8 +166,8 @@ NO_GRUB = "Debian has GRUB's images for the ISA it runs on only"
 LINUX_ALREADY = "its direct chain is Linux' boot protocol already"
 
 CHAINS = {
-    "direct": {isa: Way(direct, initrd=None) for isa in ISAS},
-    "linux": {"x86_64": Way(linux, initrd=None), "riscv64": LINUX_ALREADY, "aarch64": LINUX_ALREADY},
+    "direct": {isa: Way(direct) for isa in ISAS},
+    "linux": {"x86_64": Way(linux), "riscv64": LINUX_ALREADY, "aarch64": LINUX_ALREADY},
     "uboot-extlinux": {
         "x86_64": "U-Boot 2023.01 enters a bzImage by its 32-bit entry in 64-bit mode; uboot-efi works",
         "riscv64": Way(uboot_extlinux, ("u-boot", "mtools", "dtc")),
@@ -193,8 +199,6 @@ def way(machine):
         raise Problem(f"there is no {machine.chain} on {machine.isa}: {found}", status=2)
     if found.nodes and machine.nodes > 1:
         raise Problem(f"{machine.chain} on {machine.isa} takes one node only: {found.nodes}", status=2)
-    if found.initrd and machine.initrd:
-        raise Problem(f"--initrd: {found.initrd}", status=2)
     return found
 
 

@@ -39,6 +39,32 @@ static void fill(struct frame_cpu *cpu, uint64_t count)
     count_up(&cpu->taken, count);
 }
 
+/* The zone is told of whole chunks in batches. It never counts more than it has: those to be taken next are deducted
+ * ahead. */
+#define CHUNKS_AHEAD 24
+
+static void chunks_taken(struct frame_cpu *cpu, uint64_t count)
+{
+    uint64_t ahead = load_relaxed(&cpu->ahead);
+
+    if (ahead < count) {
+        fetch_add(&cpu->zone->whole_chunks, -(count + CHUNKS_AHEAD));
+        ahead += count + CHUNKS_AHEAD;
+    }
+    store_relaxed(&cpu->ahead, ahead - count);
+}
+
+static void chunks_given(struct frame_cpu *cpu, uint64_t count, uint64_t keep)
+{
+    uint64_t ahead = load_relaxed(&cpu->ahead) + count;
+
+    if (ahead > 2 * keep) {
+        fetch_add(&cpu->zone->whole_chunks, ahead - keep);
+        ahead = keep;
+    }
+    store_relaxed(&cpu->ahead, ahead);
+}
+
 /* ---- Going in and out ---------------------------------------------------------------------------------- */
 
 /* The owner goes in, and opens its cache if it is parked. */
@@ -115,8 +141,9 @@ static unsigned break_whole(struct frame_cpu *cpu, bool mobile, unsigned most, u
     uint64_t group, bit;
 
     move_begin(zone);
-    bit = buddy_take_some(zone, 1, cpu->bit, &group);
+    bit = buddy_take_some(zone, 1, &cpu->lease, &group);
     if (bit != 0) {
+        chunks_taken(cpu, 1);
         *slot = group * GROUP_CHUNKS + bit_lowest(bit);
         bitmap_break(zone, *slot, 0, most, CHUNK_OWNED | (mobile ? CHUNK_MOBILE : 0));
     }
@@ -227,19 +254,19 @@ bool cache_free(struct frame_cpu *cpu, uint64_t frame)
 static bool refill_chunks(struct frame_cpu *cpu, bool mobile)
 {
     uint64_t begin = path_begin(), group;
-    uint64_t bits = buddy_take_some(cpu->zone, cpu->chunk_max - cpu->chunk_max / 4, cpu->bit, &group);
-    uint32_t count = bit_count(bits), i = count;
+    uint64_t bits = buddy_take_some(cpu->zone, cpu->chunk_max - cpu->chunk_max / 4, &cpu->lease, &group);
+    uint32_t count = bit_count(bits), i = count, first;
 
+    if (count == 0)
+        return false;
+    chunks_taken(cpu, count);
+    first = (uint32_t)((zone_frame(cpu->zone, group * GROUP_CHUNKS) - cpu->first) / CHUNK_FRAMES);
     for (; bits != 0; bits &= bits - 1) {
-        uint64_t slot = group * GROUP_CHUNKS + bit_lowest(bits);
-
-        chunk_take_whole(cpu->zone, slot, mobile);
-        cpu->chunks[--i] = (uint32_t)((zone_frame(cpu->zone, slot) - cpu->first) / CHUNK_FRAMES);
+        chunk_take_whole(cpu->zone, group * GROUP_CHUNKS + bit_lowest(bits), mobile);
+        cpu->chunks[--i] = first + bit_lowest(bits);
     }
     store_relaxed(&cpu->chunk_count, count);
     fill(cpu, count * CHUNK_FRAMES);
-    if (count == 0)
-        return false;
     path_done(FRAME_PATH_REFILL, begin);
     trace_event(FRAME_EVENT_REFILL, cpu->first + cpu->chunks[count - 1] * CHUNK_FRAMES, count * CHUNK_FRAMES);
     return true;
@@ -248,7 +275,7 @@ static bool refill_chunks(struct frame_cpu *cpu, bool mobile)
 /* A chunk on its way to the buddy: its group and its bit. */
 static bool return_chunk(struct frame_cpu *cpu, uint32_t chunk, uint64_t *group, uint64_t *bit)
 {
-    uint64_t frame = cpu->first + chunk * CHUNK_FRAMES, slot = zone_slot(cpu->zone, frame);
+    uint64_t frame = cpu->first + chunk * CHUNK_FRAMES, slot = slot_of(cpu, chunk * CHUNK_FRAMES);
 
     *group = slot / GROUP_CHUNKS;
     *bit = UINT64_C(1) << slot % GROUP_CHUNKS;
@@ -259,6 +286,12 @@ static bool return_chunk(struct frame_cpu *cpu, uint32_t chunk, uint64_t *group,
     port_report("frames %#llx … %#llx were freed twice", (unsigned long long)frame,
                 (unsigned long long)(frame + CHUNK_FRAMES - 1));
     return false;
+}
+
+static void put_chunks(struct frame_cpu *cpu, uint64_t group, uint64_t bits)
+{
+    buddy_put_some(cpu->zone, group, bits);
+    chunks_given(cpu, bit_count(bits), CHUNKS_AHEAD);
 }
 
 /* Gives the topmost chunks back until `keep` are left, neighbours together. */
@@ -273,14 +306,14 @@ static void flush_chunks(struct frame_cpu *cpu, uint32_t keep)
         if (!return_chunk(cpu, cpu->chunks[--count], &this_group, &bit))
             continue;
         if (this_group != group && bits != 0) {
-            buddy_put_some(cpu->zone, group, bits);
+            put_chunks(cpu, group, bits);
             bits = 0;
         }
         group = this_group;
         bits |= bit;
     }
     if (bits != 0)
-        buddy_put_some(cpu->zone, group, bits);
+        put_chunks(cpu, group, bits);
     store_relaxed(&cpu->chunk_count, count);
 }
 
@@ -320,7 +353,8 @@ bool cache_free_chunk(struct frame_cpu *cpu, uint64_t frame)
     uint64_t offset = frame - cpu->first;
     uint32_t word, count;
 
-    if (cpu->chunk_max == 0 || offset >= cpu->frames)
+    if (offset >= cpu->frames || cpu->chunk_max == 0 || offset % CHUNK_FRAMES != 0 ||
+        reserve_near(cpu->zone, offset / CHUNK_FRAMES))
         return false;
     word = load_relaxed(&cpu->chunk[offset / CHUNK_FRAMES]);
     if (CHUNK_STATE(word) != CHUNK_BITS || CHUNK_FREE(word) != 0 || !enter(cpu))
@@ -386,6 +420,8 @@ static void empty(struct frame_cpu *cpu, unsigned index)
         store_relaxed(&stack->owned, STACK_NO_SLOT);
     }
     flush_chunks(cpu, 0);
+    chunks_given(cpu, 0, 0);
+    buddy_end_lease(cpu->zone, &cpu->lease);
     fetch_add(&drains, 1);
     fetch_and(&active[index / WORD_BITS], ~(UINT64_C(1) << index % WORD_BITS));
     store_release(&cpu->attention, CACHE_PARKED);
@@ -494,7 +530,8 @@ struct cache_sums cache_cpu_sums(const struct frame_cpu *cpu)
     struct cache_sums sums = {.cached = chunks * CHUNK_FRAMES,
                               .cached_chunks = chunks,
                               .allocs = popped(cpu) + chunk_allocs,
-                              .taken = load_relaxed(&cpu->taken)};
+                              .taken = load_relaxed(&cpu->taken),
+                              .ahead = load_relaxed(&cpu->ahead)};
 
     for (unsigned i = 0; i < CACHE_STACKS; i++)
         sums.cached += stack_count(&cpu->stack[i]);
@@ -541,7 +578,7 @@ void cache_set_home(struct frame_cpu *cpu, unsigned index, uint16_t node)
         cpu->stack[i].chunk = STACK_NO_CHUNK;
         store_relaxed(&cpu->stack[i].owned, STACK_NO_SLOT);
     }
-    cpu->bit = index * 16 % WORD_BITS;
+    cpu->lease = GROUP_NONE;
     cpu->chunk_max = (uint32_t)min_u64(CACHE_CHUNKS, zone->groups * GROUP_CHUNKS / 64);
     store_release(&cpu->attention, load_relaxed(&switched_off) ? CACHE_NONE : CACHE_PARKED);
     frame_cpu_table[index] = cpu;
@@ -614,6 +651,7 @@ struct cache_sums cache_sums(const struct zone *zone)
         sum.allocs += one.allocs;
         sum.frees += one.frees;
         sum.taken += one.taken;
+        sum.ahead += one.ahead;
     }
     return sum;
 }

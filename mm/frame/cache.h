@@ -76,10 +76,11 @@ struct frame_cpu {
     uint32_t chunk_max;
     uint32_t chunks[CACHE_CHUNKS];
     struct zone *zone;
-    /* Where searches begin, so that CPUs keep apart: slot for a partly used chunk, bit of a group for a whole one.
-     * Sixteen chunk words share a cache line. */
+    /* So that CPUs keep apart: the slot where searches for a partly used chunk begin, and the group that whole ones
+     * come from. */
     uint64_t start;
-    uint32_t bit;
+    uint64_t lease;
+    _Atomic uint64_t ahead; /* chunks deducted from zone->whole_chunks that are there */
     _Atomic uint64_t chunk_allocs, chunk_frees;
     _Atomic uint64_t filled;          /* frames that came from the zone */
     _Atomic uint64_t taken;           /* of these, those that have not gone back */
@@ -223,6 +224,7 @@ struct cache_sums {
     uint64_t cached, cached_chunks; /* frames, and chunks of them */
     uint64_t allocs, frees;         /* runs */
     uint64_t taken;                 /* frames that left the zone, less those that went back */
+    uint64_t ahead;                 /* whole chunks that the zone has but does not count */
 };
 struct cache_sums cache_sums(const struct zone *zone);
 

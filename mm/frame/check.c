@@ -22,7 +22,7 @@ void zone_stats(const struct zone *zone, struct frame_zone_stats *stats)
         .cached_chunks = caches.cached_chunks,
         .reserved = reserve_in(zone),
         .chunks = load_relaxed(&zone->chunks),
-        .whole_chunks = load_relaxed(&zone->whole_chunks) + caches.cached_chunks,
+        .whole_chunks = load_relaxed(&zone->whole_chunks) + caches.ahead + caches.cached_chunks,
         .largest_run = walk.longest,
         .allocs = load_relaxed(&zone->allocs) + caches.allocs,
         .frees = load_relaxed(&zone->frees) + caches.frees,
@@ -115,7 +115,7 @@ const char *zone_check(const struct zone *zone)
         return "a listing's upper levels differ from its members";
     if (sum.free != zone_free_frames(zone))
         return "a zone's free count differs from its bits";
-    if (sum.chunks != load_relaxed(&zone->chunks) || sum.whole_chunks != load_relaxed(&zone->whole_chunks))
+    if (sum.chunks != load_relaxed(&zone->chunks) || sum.whole_chunks != load_relaxed(&zone->whole_chunks) + cache_sums(zone).ahead)
         return "a zone's chunk counts differ from its chunks";
     if ((uint32_t)load_relaxed(&zone->moves) != 0)
         return "a chunk is still on the move";

@@ -25,9 +25,9 @@
 typedef uint32_t (*listing_place_t)(const void *owner, uint64_t member);
 
 struct listing {
-    struct summary_shape shape;
+    _Alignas(64) struct summary_shape shape; /* fixed, like `set`: on a line that nobody writes */
     set_word_t *set; /* one after the other, by place */
-    set_word_t occupied[LISTING_BLOCKS];
+    _Alignas(64) set_word_t occupied[LISTING_BLOCKS];
 };
 
 static inline set_word_t *listing_set(const struct listing *listing, uint32_t place)

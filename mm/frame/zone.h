@@ -46,6 +46,8 @@
 #define GROUP_CHUNKS UINT64_C(64)
 #define GROUP_ORDER  (CHUNK_SHIFT + 6)
 #define GROUP_FRAMES (GROUP_CHUNKS * CHUNK_FRAMES)
+#define GROUP_NONE   UINT64_MAX
+#define GROUP_STRIPES 8u /* words in a cache line */
 
 /* A chunk word. The low half alone says whether a chunk is an ordinary one, of which class, and how full:
  * see cache.c. */
@@ -102,12 +104,14 @@ struct zone {
     _Atomic uint32_t *chunk;
     struct row *row;
     _Atomic uint64_t *whole; /* a word per group */
+    _Atomic uint64_t *leased; /* a bit per group: a CPU takes chunks from it */
     _Atomic uint64_t *reserved; /* likewise: chunks of which frames may be in a reserve (reserve.h) */
 
     /* Changed with every batch of frames; a line of their own each. */
     _Alignas(64) _Atomic uint64_t free; /* in bitmaps and buddy; see zone_free_frames() */
     _Atomic uint64_t allocs, frees, failures;
-    _Alignas(64) _Atomic uint64_t managed, chunks, whole_chunks;
+    _Alignas(64) _Atomic uint64_t managed, chunks;
+    _Atomic uint64_t whole_chunks; /* not counting what CPUs have deducted ahead (cache.h) */
     _Atomic uint64_t moves; /* low half: under way; high half: done */
     struct listing chunks_by_use, groups_by_order;
 
@@ -132,9 +136,15 @@ static inline bool chunk_has_row(uint32_t word)
     return CHUNK_STATE(word) <= CHUNK_RAGGED;
 }
 
+/* Neighbouring groups, which CPUs tend to take from at the same time, lie on different cache lines. */
+static inline _Atomic uint64_t *group_word(const struct zone *zone, uint64_t group)
+{
+    return &zone->whole[group % GROUP_STRIPES * ((zone->groups + GROUP_STRIPES - 1) / GROUP_STRIPES) + group / GROUP_STRIPES];
+}
+
 static inline uint64_t whole_word(const struct zone *zone, uint64_t group)
 {
-    return load_seq_cst(&zone->whole[group]);
+    return load_seq_cst(group_word(zone, group));
 }
 
 /* A moment in which a chunk is in sight of nobody. */
@@ -167,11 +177,13 @@ void buddy_put(struct zone *zone, uint64_t slot, uint64_t count);
 /* Takes all of them or none; false: another CPU has one of them. */
 bool buddy_take(struct zone *zone, uint64_t slot, uint64_t count);
 
-/* Takes up to `most` (≤ 64) chunks of one group, from the group that least is lost with; of its word the bits from
- * `from` on come first. Returns their bits in the group's word, 0 if there are none. */
-uint64_t buddy_take_some(struct zone *zone, unsigned most, unsigned from, uint64_t *group);
+/* Takes up to `most` (≤ 64) chunks of one group: of *lease while it has any; else of the group that least is lost
+ * with among those that nobody has leased, which becomes *lease (GROUP_NONE at first); else of any. Returns their bits
+ * in the group's word, 0 if there are none. whole_chunks is left to the caller. */
+uint64_t buddy_take_some(struct zone *zone, unsigned most, uint64_t *lease, uint64_t *group);
+void buddy_end_lease(struct zone *zone, uint64_t *lease);
 
-/* Puts in the chunks of one group that the bits say. */
+/* Puts in the chunks of one group that the bits say. whole_chunks is left to the caller. */
 void buddy_put_some(struct zone *zone, uint64_t group, uint64_t bits);
 
 /* The first slot of free consecutive chunks that hold the wanted run from their first frame on; the smallest

@@ -485,10 +485,14 @@ void cache_drain(unsigned index)
 {
     uint64_t irq = port_irq_save(), begin = path_begin();
 
-    if (!interrupted_inside() && shut(frame_cpu_table[index])) {
-        port_fence_cpus();
-        empty(frame_cpu_table[index], index);
-        path_done(FRAME_PATH_DRAIN, begin);
+    if (!interrupted_inside()) {
+        if (shut(frame_cpu_table[index])) {
+            port_fence_cpus();
+            empty(frame_cpu_table[index], index);
+            path_done(FRAME_PATH_DRAIN, begin);
+        } else {
+            (void)others_done(index / WORD_BITS, UINT64_C(1) << index % WORD_BITS);
+        }
     }
     port_irq_restore(irq);
 }
@@ -545,14 +549,14 @@ static void settle_accounts(struct frame_cpu *cpu)
 {
     struct cache_sums sums = cache_cpu_sums(cpu);
 
-    fetch_add(&cpu->zone->free, -sums.taken);
-    fetch_add(&cpu->zone->allocs, sums.allocs);
-    fetch_add(&cpu->zone->frees, sums.frees);
     for (unsigned i = 0; i < CACHE_STACKS; i++)
         store_relaxed(&cpu->stack[i].state, 0);
     store_relaxed(&cpu->chunk_allocs, 0);
     store_relaxed(&cpu->chunk_frees, 0);
-    store_relaxed(&cpu->taken, 0);
+    store_relaxed(&cpu->taken, 0); /* first: for a moment frames in use are counted as free, not free ones as less than none */
+    fetch_add(&cpu->zone->free, -sums.taken);
+    fetch_add(&cpu->zone->allocs, sums.allocs);
+    fetch_add(&cpu->zone->frees, sums.frees);
 }
 
 void cache_set_home(struct frame_cpu *cpu, unsigned index, uint16_t node)

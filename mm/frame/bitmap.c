@@ -28,10 +28,12 @@
 /* The fewer are free, the rather a chunk is used. */
 static unsigned occupancy(unsigned free)
 {
-    return (free > CHUNK_SPARSE) + (free >= 96) + (free >= 224);
-}
+    unsigned class = 0;
 
-_Static_assert(OCCUPANCIES == 4, "as many as occupancy() tells apart");
+    while (free > occupancy_most[class])
+        class++;
+    return class;
+}
 
 static bool row_full(const struct row *row)
 {
@@ -65,22 +67,19 @@ void chunk_relist(struct zone *zone, uint64_t slot, uint32_t listed)
 /* The row may be all ones for a moment: while the chunk is not the buddy's no block counts as larger than half of it. */
 uint32_t chunk_with_hints(uint32_t word, const struct row_copy *row)
 {
-    unsigned free = row_count(row, 0, CHUNK_FRAMES), order = row_largest_block(row);
+    unsigned free = row_count_all(row), order = row_largest_block(row);
 
     if (order >= CHUNK_SHIFT)
         order = CHUNK_SHIFT - 1;
     return (word & ~CHUNK_HINTS) | order | occupancy(free) << CHUNK_OCCUPANCY_SHIFT;
 }
 
-/* Frees are counted when a word of the row passes a multiple of this. */
-#define COUNTED_FREES 4
-
 bool chunk_hints_hold(uint32_t word, const struct row_copy *row)
 {
-    unsigned free = row_count(row, 0, CHUNK_FRAMES), missed = ROW_WORDS * (COUNTED_FREES - 1);
+    unsigned free = row_count_all(row);
 
     return CHUNK_ORDER(word) == row_largest_block(row) && CHUNK_OCCUPANCY(word) <= occupancy(free) &&
-           CHUNK_OCCUPANCY(word) >= occupancy(free > missed ? free - missed : 0);
+           CHUNK_OCCUPANCY(word) >= occupancy(free > FREES_MISSED ? free - FREES_MISSED : 0);
 }
 
 void chunk_settle(struct zone *zone, uint64_t slot)
@@ -382,7 +381,7 @@ unsigned chunk_free(const struct zone *zone, uint64_t slot)
     struct row_copy row = row_copy(&zone->row[slot]);
 
     return CHUNK_STATE(chunk_word(zone, slot)) == CHUNK_BUDDY ? CHUNK_FRAMES
-                                                              : row_count(&row, 0, CHUNK_FRAMES);
+                                                              : row_count_all(&row);
 }
 
 bool bitmap_all_free(const struct zone *zone, uint64_t slot, unsigned at, unsigned count)
@@ -419,6 +418,8 @@ bool bitmap_find_in(const struct zone *zone, const struct want *want, uint64_t s
     if (!chunk_has_row(chunk_word(zone, slot)))
         return false;
     row = row_copy(&zone->row[slot]);
+    if (want->count > WORD_BITS && row_count_all(&row) < want->count) /* cheaper than looking for a long run */
+        return false;
     at = row_find(&row, (unsigned)want->count, min_u64(want->align, CHUNK_FRAMES), want->boundary,
                   (unsigned)min_u64(want->end - base, CHUNK_FRAMES));
     *frame = base + at;
@@ -478,9 +479,9 @@ bool bitmap_find(struct zone *zone, const struct want *want, bool mobile, uint64
     unsigned least = log2_floor((want->count + 1) / 2);
 
     if (sure < CHUNK_SHIFT &&
-        find_sure(zone, want, mobile, places_of(zone, mobile, sure, CHUNK_SHIFT), frame))
+        find_sure(zone, want, mobile, places_of(zone, mobile, sure, CHUNK_SHIFT, want->count), frame))
         return true;
     return least < sure &&
            find_perhaps(zone, want, mobile,
-                        places_of(zone, mobile, least, (unsigned)min_u64(sure, CHUNK_SHIFT)), probes, frame);
+                        places_of(zone, mobile, least, (unsigned)min_u64(sure, CHUNK_SHIFT), want->count), probes, frame);
 }

@@ -32,14 +32,23 @@ static inline bool row_any(const struct row *row)
     return any != 0;
 }
 
-/* The places whose order is in [low, high), of all occupancies, in the block of a mobility class.
- * low < high ≤ CHUNK_SHIFT. */
-static inline uint64_t places_of(const struct zone *zone, bool mobile, unsigned low, unsigned high)
+/* So many frames are free at most in a chunk of each occupancy, when they were counted. They are counted anew when a
+ * word of the row passes a multiple of COUNTED_FREES. */
+static const uint32_t occupancy_most[OCCUPANCIES] = {CHUNK_SPARSE, 95, 223, CHUNK_FRAMES};
+
+#define COUNTED_FREES 4
+#define FREES_MISSED  (ROW_WORDS * (COUNTED_FREES - 1u))
+
+/* The places whose order is in [low, high), of all occupancies that may have `count` free frames, in the block of a
+ * mobility class. low < high ≤ CHUNK_SHIFT. */
+static inline uint64_t places_of(const struct zone *zone, bool mobile, unsigned low, unsigned high, uint64_t count)
 {
     uint64_t places = 0;
 
-    for (unsigned i = 0; i < OCCUPANCIES; i++)
-        places |= bit_range(low, high) << i * CHUNK_SHIFT;
+    for (unsigned i = 0; i < OCCUPANCIES; i++) {
+        if (count <= occupancy_most[i] + FREES_MISSED)
+            places |= bit_range(low, high) << i * CHUNK_SHIFT;
+    }
     return places & load_seq_cst(&zone->chunks_by_use.occupied[mobile]);
 }
 

@@ -45,7 +45,7 @@ static const char *check_chunk(const struct zone *zone, uint64_t slot)
         return "a chunk's state and its buddy bit differ";
     if (!chunk_has_row(word))
         return row_copy_any(&row) ? "a chunk that is not in use has bits" : NULL;
-    free = row_count(&row, 0, CHUNK_FRAMES);
+    free = row_count_all(&row);
     if (free == CHUNK_FRAMES)
         return "a whole chunk is not the buddy's";
     if (free > 0 && (word & CHUNK_OWNED) == 0 && !chunk_hints_hold(word, &row))

@@ -168,7 +168,7 @@ static bool take_from_one(struct zone *zone, uint32_t place, uint64_t from, stru
 
 bool bitmap_take_fullest(struct zone *zone, bool mobile, uint64_t *from, struct batch *batch)
 {
-    for (uint64_t places = places_of(zone, mobile, 0, CHUNK_SHIFT); places != 0; places &= places - 1) {
+    for (uint64_t places = places_of(zone, mobile, 0, CHUNK_SHIFT, 1); places != 0; places &= places - 1) {
         uint32_t place = next_place(mobile, places);
 
         if (is_first_place(place) ? take_from_many(zone, place, from, batch)

@@ -53,6 +53,9 @@ static inline bool row_copy_any(const struct row_copy *row)
 /* Set bits among count bits from at on. count ≥ 1, at + count ≤ 512. */
 unsigned row_count(const struct row_copy *row, unsigned at, unsigned count);
 
+/* Set bits of the whole row. */
+unsigned row_count_all(const struct row_copy *row);
+
 /* The order of the largest set, aligned run, 0 … 9; 0 also if none is set. */
 unsigned row_largest_block(const struct row_copy *row);
 

@@ -98,19 +98,14 @@ static void put_word(struct frame_cpu *cpu, uint32_t first, uint64_t bits)
     struct zone *zone = cpu->zone;
     uint64_t slot = slot_of(cpu, first);
     unsigned index = first % CHUNK_FRAMES / WORD_BITS;
+    uint64_t refused;
 
     if (reserve_near(zone, slot) && (bits = reserve_strip(zone, cpu->first + first, bits)) == 0)
         return;
-    if (bitmap_put_word(zone, slot, index, bits) == OK) {
-        count_up(&cpu->taken, -(uint64_t)bit_count(bits));
-        return;
-    }
-    for (; bits != 0; bits &= bits - 1) { /* find the wrong ones */
-        if (bitmap_put_word(zone, slot, index, bits & -bits) == OK)
-            count_up(&cpu->taken, -UINT64_C(1));
-        else
-            port_report("frame %#llx was freed twice", (unsigned long long)(cpu->first + first + bit_lowest(bits)));
-    }
+    refused = bitmap_put_word(zone, slot, index, bits);
+    count_up(&cpu->taken, -(uint64_t)bit_count(bits & ~refused));
+    for (; refused != 0; refused &= refused - 1)
+        port_report("frame %#llx was freed twice", (unsigned long long)(cpu->first + first + bit_lowest(refused)));
 }
 
 /* Gives all frames of a stack back, neighbours in a row together. */
@@ -122,20 +117,20 @@ static void flush(struct frame_cpu *cpu, struct frame_stack *stack)
         uint32_t first = stack->frame[i] - stack->frame[i] % WORD_BITS;
         uint64_t bits = 0;
 
-        for (; i < count && stack->frame[i] - first < WORD_BITS; i++) {
+        do {
             uint64_t bit = UINT64_C(1) << stack->frame[i] % WORD_BITS;
 
             if ((bits & bit) != 0)
                 port_report("frame %#llx was freed twice", (unsigned long long)(cpu->first + stack->frame[i]));
             bits |= bit;
-        }
+        } while (++i < count && stack->frame[i] - first < WORD_BITS);
         put_word(cpu, first, bits);
     }
     store_relaxed(&stack->state, load_relaxed(&stack->state) - count);
 }
 
-/* Breaks a whole chunk and takes its first `most` frames. Returns how many, 0 if there is none. */
-static unsigned break_whole(struct frame_cpu *cpu, bool mobile, unsigned most, uint64_t *slot, uint16_t *at)
+/* Breaks a whole chunk, owns it and takes its first frames. False: there is none. */
+static bool break_whole(struct frame_cpu *cpu, bool mobile, struct batch *batch)
 {
     struct zone *zone = cpu->zone;
     uint64_t group, bit;
@@ -143,60 +138,58 @@ static unsigned break_whole(struct frame_cpu *cpu, bool mobile, unsigned most, u
     move_begin(zone);
     bit = buddy_take_some(zone, 1, &cpu->lease, &group);
     if (bit != 0) {
+        uint64_t slot = group * GROUP_CHUNKS + bit_lowest(bit);
+        uint32_t frame = (uint32_t)(zone_frame(zone, slot) - batch->first);
+
         chunks_taken(cpu, 1);
-        *slot = group * GROUP_CHUNKS + bit_lowest(bit);
-        bitmap_break(zone, *slot, 0, most, CHUNK_OWNED | (mobile ? CHUNK_MOBILE : 0));
+        bitmap_break(zone, slot, 0, batch->room, CHUNK_OWNED | (mobile ? CHUNK_MOBILE : 0));
+        batch->owned = slot;
+        for (; batch->room > 0; batch->room--)
+            *--batch->frame = frame++;
     }
     move_end(zone);
-    for (unsigned i = 0; i < most; i++)
-        at[i] = (uint16_t)i;
-    return bit != 0 ? most : 0;
+    return bit != 0;
 }
 
-/* Up to `most` frames of one chunk: the one we own, while it lasts; then the fullest of the mobility class; then a whole
- * one; then the fullest of the other class. Returns how many. */
-static unsigned take_batch(struct frame_cpu *cpu, struct frame_stack *stack, bool mobile, unsigned most, uint64_t *slot,
-                           uint16_t *at)
+/* Frames of the chunk we own, while it lasts, else of the fullest of the mobility class, else of a whole one, else of the
+ * fullest of the other class. False: there are none. */
+static bool take_batch(struct frame_cpu *cpu, struct batch *batch, bool mobile)
 {
     struct zone *zone = cpu->zone;
-    unsigned count = 0;
+    uint64_t owned = batch->owned;
 
-    *slot = load_relaxed(&stack->owned);
-    if (*slot != STACK_NO_SLOT) {
-        count = bitmap_take_some(zone, *slot, most, true, at);
-        if (count == 0)
-            bitmap_disown(zone, *slot);
+    if (owned != STACK_NO_SLOT) {
+        bool got = bitmap_take_some(zone, owned, batch);
+
+        if (batch->room > 0) {
+            batch->owned = STACK_NO_SLOT;
+            bitmap_disown(zone, owned);
+        }
+        if (got)
+            return true;
     }
-    if (count == 0)
-        count = bitmap_take_fullest(zone, mobile, cpu->start, most, slot, at);
-    if (count == 0)
-        count = break_whole(cpu, mobile, most, slot, at);
-    return count > 0 ? count : bitmap_take_fullest(zone, !mobile, cpu->start, most, slot, at);
+    return bitmap_take_fullest(zone, mobile, &cpu->start, batch) || break_whole(cpu, mobile, batch) ||
+           bitmap_take_fullest(zone, !mobile, &cpu->start, batch);
 }
 
-/* Fills an empty stack from one chunk after the other, so that the lowest frame of each is handed out first: the first
- * chunk goes on top. Bound: CACHE_BATCH rounds, as each brings a frame. */
+/* Fills an empty stack from one kind of place. What was taken first is handed out first. */
 static bool refill(struct frame_cpu *cpu, struct frame_stack *stack, bool mobile)
 {
-    uint64_t begin = path_begin(), slot, offset = 0;
-    uint16_t at[CACHE_BATCH];
-    uint32_t top = CACHE_BATCH;
-    unsigned count;
+    uint64_t begin = path_begin(), last;
+    struct batch batch = {.first = cpu->first,
+                          .frame = stack->frame + CACHE_BATCH,
+                          .room = CACHE_BATCH,
+                          .owned = load_relaxed(&stack->owned)};
+    bool got = take_batch(cpu, &batch, mobile), managed;
+    unsigned count = CACHE_BATCH - batch.room;
 
-    while (top > 0 && (count = take_batch(cpu, stack, mobile, top, &slot, at)) > 0) {
-        offset = zone_frame(cpu->zone, slot) - cpu->first;
-        store_relaxed(&stack->owned, slot);
-        stack->chunk = CHUNK_STATE(chunk_word(cpu->zone, slot)) == CHUNK_BITS ? offset / CHUNK_FRAMES
-                                                                            : STACK_NO_CHUNK;
-        for (unsigned i = 0; i < count; i++)
-            stack->frame[--top] = (uint32_t)offset + at[i];
-    }
-    count = CACHE_BATCH - top;
-    if (count == 0) {
-        store_relaxed(&stack->owned, STACK_NO_SLOT);
+    store_relaxed(&stack->owned, batch.owned);
+    if (!got)
         return false;
-    }
-    memmove(stack->frame, stack->frame + top, count * sizeof(stack->frame[0]));
+    last = batch.frame[0];
+    memmove(stack->frame, batch.frame, count * sizeof(stack->frame[0]));
+    managed = CHUNK_STATE(chunk_word(cpu->zone, slot_of(cpu, last))) == CHUNK_BITS;
+    stack->chunk = managed ? last / CHUNK_FRAMES : STACK_NO_CHUNK;
     store_relaxed(&stack->state, load_relaxed(&stack->state) + count);
     fill(cpu, count);
     path_done(FRAME_PATH_REFILL, begin);
@@ -357,7 +350,7 @@ bool cache_free_chunk(struct frame_cpu *cpu, uint64_t frame)
         reserve_near(cpu->zone, offset / CHUNK_FRAMES))
         return false;
     word = load_relaxed(&cpu->chunk[offset / CHUNK_FRAMES]);
-    if (CHUNK_STATE(word) != CHUNK_BITS || CHUNK_FREE(word) != 0 || !enter(cpu))
+    if (CHUNK_STATE(word) != CHUNK_HUGE || !enter(cpu))
         return false;
     if (load_relaxed(&cpu->chunk_count) == cpu->chunk_max)
         spill_chunks(cpu);

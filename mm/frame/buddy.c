@@ -37,7 +37,7 @@ void buddy_put(struct zone *zone, uint64_t slot, uint64_t count)
     uint64_t end = slot + count;
 
     for (uint64_t group = slot / GROUP_CHUNKS; group * GROUP_CHUNKS < end; group++)
-        relist(zone, group, fetch_or(&zone->whole[group], group_mask(group, slot, end)));
+        relist(zone, group, fetch_or(group_word(zone, group), group_mask(group, slot, end)));
     fetch_add(&zone->whole_chunks, count);
 }
 
@@ -49,7 +49,7 @@ static bool take_mask(struct zone *zone, uint64_t group, uint64_t mask)
     do {
         if ((before & mask) != mask)
             return false;
-    } while (!compare_exchange(&zone->whole[group], &before, before & ~mask));
+    } while (!compare_exchange(group_word(zone, group), &before, before & ~mask));
     relist(zone, group, before);
     return true;
 }
@@ -71,42 +71,92 @@ bool buddy_take(struct zone *zone, uint64_t slot, uint64_t count)
 
 void buddy_put_some(struct zone *zone, uint64_t group, uint64_t bits)
 {
-    relist(zone, group, fetch_or(&zone->whole[group], bits));
-    fetch_add(&zone->whole_chunks, bit_count(bits));
+    relist(zone, group, fetch_or(group_word(zone, group), bits));
 }
 
-/* `most` bits of a word, or all: the lowest, but from bit `from` on if there are any. At most `most` rounds. */
-static uint64_t some_bits(uint64_t word, unsigned most, unsigned from)
+/* `most` bits of a word, the lowest, or all. At most `most` rounds. */
+static uint64_t lowest_bits(uint64_t word, unsigned most)
 {
-    uint64_t high = word & ~UINT64_C(0) << from, pool = high != 0 ? high : word, rest = pool;
+    uint64_t rest = word;
 
     for (unsigned i = 0; i < most && rest != 0; i++)
         rest &= rest - 1;
-    return pool ^ rest;
+    return word ^ rest;
 }
 
-uint64_t buddy_take_some(struct zone *zone, unsigned most, unsigned from, uint64_t *group)
+static uint64_t take_of(struct zone *zone, uint64_t group, unsigned most)
 {
-    uint64_t places = load_seq_cst(&zone->groups_by_order.occupied[0]);
+    uint64_t before = whole_word(zone, group), taken;
 
-    /* A place or a word without members only while another CPU empties it: then the next place is tried. */
+    do
+        taken = lowest_bits(before, most);
+    while (taken != 0 && !compare_exchange(group_word(zone, group), &before, before & ~taken));
+    if (taken != 0)
+        relist(zone, group, before);
+    return taken;
+}
+
+/* A lease only keeps other CPUs' caches away, as long as there are other groups. */
+static bool leased(const struct zone *zone, uint64_t group)
+{
+    return load_relaxed(&zone->leased[group / WORD_BITS]) >> group % WORD_BITS & 1;
+}
+
+static void begin_lease(struct zone *zone, uint64_t group, uint64_t *lease)
+{
+    uint64_t bit = UINT64_C(1) << group % WORD_BITS;
+
+    if ((fetch_or(&zone->leased[group / WORD_BITS], bit) & bit) == 0)
+        *lease = group;
+}
+
+void buddy_end_lease(struct zone *zone, uint64_t *lease)
+{
+    if (*lease != GROUP_NONE)
+        fetch_and(&zone->leased[*lease / WORD_BITS], ~(UINT64_C(1) << *lease % WORD_BITS));
+    *lease = GROUP_NONE;
+}
+
+/* Groups that a search for a new lease looks at: more are passed by only if more CPUs have leased them. */
+#define LEASE_TRIES 64
+
+/* From the groups that least is lost with, those that are leased excepted if `lease` is not NULL. */
+static uint64_t take_listed(struct zone *zone, unsigned most, uint64_t *lease, uint64_t *group)
+{
+    uint64_t places = load_seq_cst(&zone->groups_by_order.occupied[0]), taken;
+    unsigned tries = 0;
+
     for (; places != 0; places &= places - 1) {
-        uint64_t before, taken;
+        uint64_t from = 0;
 
-        *group = listing_next(&zone->groups_by_order, bit_lowest(places), 0);
-        if (*group == SUMMARY_NONE)
-            continue;
-        before = whole_word(zone, *group);
-        do
-            taken = some_bits(before, most, from);
-        while (taken != 0 && !compare_exchange(&zone->whole[*group], &before, before & ~taken));
-        if (taken == 0)
-            continue;
-        relist(zone, *group, before);
-        fetch_add(&zone->whole_chunks, -(uint64_t)bit_count(taken));
-        return taken;
+        for (; tries < LEASE_TRIES; tries++, from = *group + 1) {
+            *group = listing_next(&zone->groups_by_order, bit_lowest(places), from);
+            if (*group == SUMMARY_NONE)
+                break;
+            if (lease != NULL && leased(zone, *group))
+                continue;
+            taken = take_of(zone, *group, most); /* none: another CPU has just emptied it */
+            if (taken != 0 && lease != NULL)
+                begin_lease(zone, *group, lease);
+            if (taken != 0)
+                return taken;
+        }
     }
     return 0;
+}
+
+uint64_t buddy_take_some(struct zone *zone, unsigned most, uint64_t *lease, uint64_t *group)
+{
+    uint64_t taken = 0;
+
+    *group = *lease;
+    if (*lease != GROUP_NONE)
+        taken = take_of(zone, *lease, most);
+    if (taken == 0) {
+        buddy_end_lease(zone, lease);
+        taken = take_listed(zone, most, lease, group);
+    }
+    return taken != 0 ? taken : take_listed(zone, most, NULL, group);
 }
 
 /* An aligned block of 2^order chunks, order ≤ 6, that ends in time. The lowest block of each place is tried, small

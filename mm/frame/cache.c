@@ -39,6 +39,32 @@ static void fill(struct frame_cpu *cpu, uint64_t count)
     count_up(&cpu->taken, count);
 }
 
+/* The zone is told of whole chunks in batches. It never counts more than it has: those to be taken next are deducted
+ * ahead. */
+#define CHUNKS_AHEAD 24
+
+static void chunks_taken(struct frame_cpu *cpu, uint64_t count)
+{
+    uint64_t ahead = load_relaxed(&cpu->ahead);
+
+    if (ahead < count) {
+        fetch_add(&cpu->zone->whole_chunks, -(count + CHUNKS_AHEAD));
+        ahead += count + CHUNKS_AHEAD;
+    }
+    store_relaxed(&cpu->ahead, ahead - count);
+}
+
+static void chunks_given(struct frame_cpu *cpu, uint64_t count, uint64_t keep)
+{
+    uint64_t ahead = load_relaxed(&cpu->ahead) + count;
+
+    if (ahead > 2 * keep) {
+        fetch_add(&cpu->zone->whole_chunks, ahead - keep);
+        ahead = keep;
+    }
+    store_relaxed(&cpu->ahead, ahead);
+}
+
 /* ---- Going in and out ---------------------------------------------------------------------------------- */
 
 /* The owner goes in, and opens its cache if it is parked. */
@@ -72,19 +98,14 @@ static void put_word(struct frame_cpu *cpu, uint32_t first, uint64_t bits)
     struct zone *zone = cpu->zone;
     uint64_t slot = slot_of(cpu, first);
     unsigned index = first % CHUNK_FRAMES / WORD_BITS;
+    uint64_t refused;
 
     if (reserve_near(zone, slot) && (bits = reserve_strip(zone, cpu->first + first, bits)) == 0)
         return;
-    if (bitmap_put_word(zone, slot, index, bits) == OK) {
-        count_up(&cpu->taken, -(uint64_t)bit_count(bits));
-        return;
-    }
-    for (; bits != 0; bits &= bits - 1) { /* find the wrong ones */
-        if (bitmap_put_word(zone, slot, index, bits & -bits) == OK)
-            count_up(&cpu->taken, -UINT64_C(1));
-        else
-            port_report("frame %#llx was freed twice", (unsigned long long)(cpu->first + first + bit_lowest(bits)));
-    }
+    refused = bitmap_put_word(zone, slot, index, bits);
+    count_up(&cpu->taken, -(uint64_t)bit_count(bits & ~refused));
+    for (; refused != 0; refused &= refused - 1)
+        port_report("frame %#llx was freed twice", (unsigned long long)(cpu->first + first + bit_lowest(refused)));
 }
 
 /* Gives all frames of a stack back, neighbours in a row together. */
@@ -96,80 +117,79 @@ static void flush(struct frame_cpu *cpu, struct frame_stack *stack)
         uint32_t first = stack->frame[i] - stack->frame[i] % WORD_BITS;
         uint64_t bits = 0;
 
-        for (; i < count && stack->frame[i] - first < WORD_BITS; i++) {
+        do {
             uint64_t bit = UINT64_C(1) << stack->frame[i] % WORD_BITS;
 
             if ((bits & bit) != 0)
                 port_report("frame %#llx was freed twice", (unsigned long long)(cpu->first + stack->frame[i]));
             bits |= bit;
-        }
+        } while (++i < count && stack->frame[i] - first < WORD_BITS);
         put_word(cpu, first, bits);
     }
     store_relaxed(&stack->state, load_relaxed(&stack->state) - count);
 }
 
-/* Breaks a whole chunk and takes its first `most` frames. Returns how many, 0 if there is none. */
-static unsigned break_whole(struct frame_cpu *cpu, bool mobile, unsigned most, uint64_t *slot, uint16_t *at)
+/* Breaks a whole chunk, owns it and takes its first frames. False: there is none. */
+static bool break_whole(struct frame_cpu *cpu, bool mobile, struct batch *batch)
 {
     struct zone *zone = cpu->zone;
     uint64_t group, bit;
 
     move_begin(zone);
-    bit = buddy_take_some(zone, 1, cpu->bit, &group);
+    bit = buddy_take_some(zone, 1, &cpu->lease, &group);
     if (bit != 0) {
-        *slot = group * GROUP_CHUNKS + bit_lowest(bit);
-        bitmap_break(zone, *slot, 0, most, CHUNK_OWNED | (mobile ? CHUNK_MOBILE : 0));
+        uint64_t slot = group * GROUP_CHUNKS + bit_lowest(bit);
+        uint32_t frame = (uint32_t)(zone_frame(zone, slot) - batch->first);
+
+        chunks_taken(cpu, 1);
+        bitmap_break(zone, slot, 0, batch->room, CHUNK_OWNED | (mobile ? CHUNK_MOBILE : 0));
+        batch->owned = slot;
+        for (; batch->room > 0; batch->room--)
+            *--batch->frame = frame++;
     }
     move_end(zone);
-    for (unsigned i = 0; i < most; i++)
-        at[i] = (uint16_t)i;
-    return bit != 0 ? most : 0;
+    return bit != 0;
 }
 
-/* Up to `most` frames of one chunk: the one we own, while it lasts; then the fullest of the mobility class; then a whole
- * one; then the fullest of the other class. Returns how many. */
-static unsigned take_batch(struct frame_cpu *cpu, struct frame_stack *stack, bool mobile, unsigned most, uint64_t *slot,
-                           uint16_t *at)
+/* Frames of the chunk we own, while it lasts, else of the fullest of the mobility class, else of a whole one, else of the
+ * fullest of the other class. False: there are none. */
+static bool take_batch(struct frame_cpu *cpu, struct batch *batch, bool mobile)
 {
     struct zone *zone = cpu->zone;
-    unsigned count = 0;
+    uint64_t owned = batch->owned;
 
-    *slot = load_relaxed(&stack->owned);
-    if (*slot != STACK_NO_SLOT) {
-        count = bitmap_take_some(zone, *slot, most, true, at);
-        if (count == 0)
-            bitmap_disown(zone, *slot);
+    if (owned != STACK_NO_SLOT) {
+        bool got = bitmap_take_some(zone, owned, batch);
+
+        if (batch->room > 0) {
+            batch->owned = STACK_NO_SLOT;
+            bitmap_disown(zone, owned);
+        }
+        if (got)
+            return true;
     }
-    if (count == 0)
-        count = bitmap_take_fullest(zone, mobile, cpu->start, most, slot, at);
-    if (count == 0)
-        count = break_whole(cpu, mobile, most, slot, at);
-    return count > 0 ? count : bitmap_take_fullest(zone, !mobile, cpu->start, most, slot, at);
+    return bitmap_take_fullest(zone, mobile, &cpu->start, batch) || break_whole(cpu, mobile, batch) ||
+           bitmap_take_fullest(zone, !mobile, &cpu->start, batch);
 }
 
-/* Fills an empty stack from one chunk after the other, so that the lowest frame of each is handed out first: the first
- * chunk goes on top. Bound: CACHE_BATCH rounds, as each brings a frame. */
+/* Fills an empty stack from one kind of place. What was taken first is handed out first. */
 static bool refill(struct frame_cpu *cpu, struct frame_stack *stack, bool mobile)
 {
-    uint64_t begin = path_begin(), slot, offset = 0;
-    uint16_t at[CACHE_BATCH];
-    uint32_t top = CACHE_BATCH;
-    unsigned count;
+    uint64_t begin = path_begin(), last;
+    struct batch batch = {.first = cpu->first,
+                          .frame = stack->frame + CACHE_BATCH,
+                          .room = CACHE_BATCH,
+                          .owned = load_relaxed(&stack->owned)};
+    bool got = take_batch(cpu, &batch, mobile), managed;
+    unsigned count = CACHE_BATCH - batch.room;
 
-    while (top > 0 && (count = take_batch(cpu, stack, mobile, top, &slot, at)) > 0) {
-        offset = zone_frame(cpu->zone, slot) - cpu->first;
-        store_relaxed(&stack->owned, slot);
-        stack->chunk = CHUNK_STATE(chunk_word(cpu->zone, slot)) == CHUNK_BITS ? offset / CHUNK_FRAMES
-                                                                            : STACK_NO_CHUNK;
-        for (unsigned i = 0; i < count; i++)
-            stack->frame[--top] = (uint32_t)offset + at[i];
-    }
-    count = CACHE_BATCH - top;
-    if (count == 0) {
-        store_relaxed(&stack->owned, STACK_NO_SLOT);
+    store_relaxed(&stack->owned, batch.owned);
+    if (!got)
         return false;
-    }
-    memmove(stack->frame, stack->frame + top, count * sizeof(stack->frame[0]));
+    last = batch.frame[0];
+    memmove(stack->frame, batch.frame, count * sizeof(stack->frame[0]));
+    managed = CHUNK_STATE(chunk_word(cpu->zone, slot_of(cpu, last))) == CHUNK_BITS;
+    stack->chunk = managed ? last / CHUNK_FRAMES : STACK_NO_CHUNK;
     store_relaxed(&stack->state, load_relaxed(&stack->state) + count);
     fill(cpu, count);
     path_done(FRAME_PATH_REFILL, begin);
@@ -227,19 +247,19 @@ bool cache_free(struct frame_cpu *cpu, uint64_t frame)
 static bool refill_chunks(struct frame_cpu *cpu, bool mobile)
 {
     uint64_t begin = path_begin(), group;
-    uint64_t bits = buddy_take_some(cpu->zone, cpu->chunk_max - cpu->chunk_max / 4, cpu->bit, &group);
-    uint32_t count = bit_count(bits), i = count;
+    uint64_t bits = buddy_take_some(cpu->zone, cpu->chunk_max - cpu->chunk_max / 4, &cpu->lease, &group);
+    uint32_t count = bit_count(bits), i = count, first;
 
+    if (count == 0)
+        return false;
+    chunks_taken(cpu, count);
+    first = (uint32_t)((zone_frame(cpu->zone, group * GROUP_CHUNKS) - cpu->first) / CHUNK_FRAMES);
     for (; bits != 0; bits &= bits - 1) {
-        uint64_t slot = group * GROUP_CHUNKS + bit_lowest(bits);
-
-        chunk_take_whole(cpu->zone, slot, mobile);
-        cpu->chunks[--i] = (uint32_t)((zone_frame(cpu->zone, slot) - cpu->first) / CHUNK_FRAMES);
+        chunk_take_whole(cpu->zone, group * GROUP_CHUNKS + bit_lowest(bits), mobile);
+        cpu->chunks[--i] = first + bit_lowest(bits);
     }
     store_relaxed(&cpu->chunk_count, count);
     fill(cpu, count * CHUNK_FRAMES);
-    if (count == 0)
-        return false;
     path_done(FRAME_PATH_REFILL, begin);
     trace_event(FRAME_EVENT_REFILL, cpu->first + cpu->chunks[count - 1] * CHUNK_FRAMES, count * CHUNK_FRAMES);
     return true;
@@ -248,7 +268,7 @@ static bool refill_chunks(struct frame_cpu *cpu, bool mobile)
 /* A chunk on its way to the buddy: its group and its bit. */
 static bool return_chunk(struct frame_cpu *cpu, uint32_t chunk, uint64_t *group, uint64_t *bit)
 {
-    uint64_t frame = cpu->first + chunk * CHUNK_FRAMES, slot = zone_slot(cpu->zone, frame);
+    uint64_t frame = cpu->first + chunk * CHUNK_FRAMES, slot = slot_of(cpu, chunk * CHUNK_FRAMES);
 
     *group = slot / GROUP_CHUNKS;
     *bit = UINT64_C(1) << slot % GROUP_CHUNKS;
@@ -259,6 +279,12 @@ static bool return_chunk(struct frame_cpu *cpu, uint32_t chunk, uint64_t *group,
     port_report("frames %#llx … %#llx were freed twice", (unsigned long long)frame,
                 (unsigned long long)(frame + CHUNK_FRAMES - 1));
     return false;
+}
+
+static void put_chunks(struct frame_cpu *cpu, uint64_t group, uint64_t bits)
+{
+    buddy_put_some(cpu->zone, group, bits);
+    chunks_given(cpu, bit_count(bits), CHUNKS_AHEAD);
 }
 
 /* Gives the topmost chunks back until `keep` are left, neighbours together. */
@@ -273,14 +299,14 @@ static void flush_chunks(struct frame_cpu *cpu, uint32_t keep)
         if (!return_chunk(cpu, cpu->chunks[--count], &this_group, &bit))
             continue;
         if (this_group != group && bits != 0) {
-            buddy_put_some(cpu->zone, group, bits);
+            put_chunks(cpu, group, bits);
             bits = 0;
         }
         group = this_group;
         bits |= bit;
     }
     if (bits != 0)
-        buddy_put_some(cpu->zone, group, bits);
+        put_chunks(cpu, group, bits);
     store_relaxed(&cpu->chunk_count, count);
 }
 
@@ -320,10 +346,11 @@ bool cache_free_chunk(struct frame_cpu *cpu, uint64_t frame)
     uint64_t offset = frame - cpu->first;
     uint32_t word, count;
 
-    if (cpu->chunk_max == 0 || offset >= cpu->frames)
+    if (offset >= cpu->frames || cpu->chunk_max == 0 || offset % CHUNK_FRAMES != 0 ||
+        reserve_near(cpu->zone, offset / CHUNK_FRAMES))
         return false;
     word = load_relaxed(&cpu->chunk[offset / CHUNK_FRAMES]);
-    if (CHUNK_STATE(word) != CHUNK_BITS || CHUNK_FREE(word) != 0 || !enter(cpu))
+    if (CHUNK_STATE(word) != CHUNK_HUGE || !enter(cpu))
         return false;
     if (load_relaxed(&cpu->chunk_count) == cpu->chunk_max)
         spill_chunks(cpu);
@@ -386,6 +413,8 @@ static void empty(struct frame_cpu *cpu, unsigned index)
         store_relaxed(&stack->owned, STACK_NO_SLOT);
     }
     flush_chunks(cpu, 0);
+    chunks_given(cpu, 0, 0);
+    buddy_end_lease(cpu->zone, &cpu->lease);
     fetch_add(&drains, 1);
     fetch_and(&active[index / WORD_BITS], ~(UINT64_C(1) << index % WORD_BITS));
     store_release(&cpu->attention, CACHE_PARKED);
@@ -449,10 +478,14 @@ void cache_drain(unsigned index)
 {
     uint64_t irq = port_irq_save(), begin = path_begin();
 
-    if (!interrupted_inside() && shut(frame_cpu_table[index])) {
-        port_fence_cpus();
-        empty(frame_cpu_table[index], index);
-        path_done(FRAME_PATH_DRAIN, begin);
+    if (!interrupted_inside()) {
+        if (shut(frame_cpu_table[index])) {
+            port_fence_cpus();
+            empty(frame_cpu_table[index], index);
+            path_done(FRAME_PATH_DRAIN, begin);
+        } else {
+            (void)others_done(index / WORD_BITS, UINT64_C(1) << index % WORD_BITS);
+        }
     }
     port_irq_restore(irq);
 }
@@ -494,7 +527,8 @@ struct cache_sums cache_cpu_sums(const struct frame_cpu *cpu)
     struct cache_sums sums = {.cached = chunks * CHUNK_FRAMES,
                               .cached_chunks = chunks,
                               .allocs = popped(cpu) + chunk_allocs,
-                              .taken = load_relaxed(&cpu->taken)};
+                              .taken = load_relaxed(&cpu->taken),
+                              .ahead = load_relaxed(&cpu->ahead)};
 
     for (unsigned i = 0; i < CACHE_STACKS; i++)
         sums.cached += stack_count(&cpu->stack[i]);
@@ -508,14 +542,14 @@ static void settle_accounts(struct frame_cpu *cpu)
 {
     struct cache_sums sums = cache_cpu_sums(cpu);
 
-    fetch_add(&cpu->zone->free, -sums.taken);
-    fetch_add(&cpu->zone->allocs, sums.allocs);
-    fetch_add(&cpu->zone->frees, sums.frees);
     for (unsigned i = 0; i < CACHE_STACKS; i++)
         store_relaxed(&cpu->stack[i].state, 0);
     store_relaxed(&cpu->chunk_allocs, 0);
     store_relaxed(&cpu->chunk_frees, 0);
-    store_relaxed(&cpu->taken, 0);
+    store_relaxed(&cpu->taken, 0); /* first: for a moment frames in use are counted as free, not free ones as less than none */
+    fetch_add(&cpu->zone->free, -sums.taken);
+    fetch_add(&cpu->zone->allocs, sums.allocs);
+    fetch_add(&cpu->zone->frees, sums.frees);
 }
 
 void cache_set_home(struct frame_cpu *cpu, unsigned index, uint16_t node)
@@ -541,7 +575,7 @@ void cache_set_home(struct frame_cpu *cpu, unsigned index, uint16_t node)
         cpu->stack[i].chunk = STACK_NO_CHUNK;
         store_relaxed(&cpu->stack[i].owned, STACK_NO_SLOT);
     }
-    cpu->bit = index * 16 % WORD_BITS;
+    cpu->lease = GROUP_NONE;
     cpu->chunk_max = (uint32_t)min_u64(CACHE_CHUNKS, zone->groups * GROUP_CHUNKS / 64);
     store_release(&cpu->attention, load_relaxed(&switched_off) ? CACHE_NONE : CACHE_PARKED);
     frame_cpu_table[index] = cpu;
@@ -614,6 +648,7 @@ struct cache_sums cache_sums(const struct zone *zone)
         sum.allocs += one.allocs;
         sum.frees += one.frees;
         sum.taken += one.taken;
+        sum.ahead += one.ahead;
     }
     return sum;
 }

@@ -330,10 +330,10 @@ status_t free_judged(uint64_t first, uint64_t count)
 {
     struct frame_cpu *cpu = frame_cpu_table[port_cache()];
     const struct frame_range *ram;
-    status_t status = OK;
     struct zone *zone;
+    status_t status;
 
-    if (count == 1 && cache_free(cpu, first)) {
+    if ((count == 1 && cache_free(cpu, first)) || (count == CHUNK_FRAMES && cache_free_chunk(cpu, first))) {
         pressure_given(cpu->zone);
         return OK;
     }
@@ -343,8 +343,7 @@ status_t free_judged(uint64_t first, uint64_t count)
     zone = &frame_system.zone[ram->zone];
     if (reserve_holds(zone, first, count))
         return managed_contains(first, count) ? ERR_BUSY : ERR_INVALID;
-    if (count != CHUNK_FRAMES || !is_aligned(first, CHUNK_FRAMES) || !cache_free_chunk(cpu, first))
-        status = free_direct(zone, first, count);
+    status = free_direct(zone, first, count);
     pressure_given(zone);
     return status;
 }

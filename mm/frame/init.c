@@ -139,7 +139,8 @@ static void lay_zone(struct zone *zone, struct carve *from)
     zone->span = carve(from, zone->span_count * sizeof(struct span), 8);
     zone->row = carve(from, slots * sizeof(struct row), sizeof(struct row));
     zone->chunk = carve(from, slots * sizeof(uint32_t), 8);
-    zone->whole = carve(from, zone->groups * sizeof(uint64_t), 8);
+    zone->whole = carve(from, align_up(zone->groups, GROUP_STRIPES) * sizeof(uint64_t), 64);
+    zone->leased = carve(from, (zone->groups + WORD_BITS - 1) / WORD_BITS * sizeof(uint64_t), 8);
     zone->reserved = carve(from, zone->groups * sizeof(uint64_t), 8);
     zone->chunks_by_use.set = carve(from, CHUNK_PLACES * summary_words(by_use) * sizeof(uint64_t), 8);
     zone->groups_by_order.set = carve(from, GROUP_PLACES * summary_words(by_order) * sizeof(uint64_t), 8);

@@ -97,7 +97,8 @@ static status_t put(struct zone *zone, const struct pieces *run)
     uint64_t slot = run->slot;
 
     if (run->head == 1 && run->whole == 0 && run->tail == 0)
-        return bitmap_put_word(zone, slot, run->at / WORD_BITS, UINT64_C(1) << run->at % WORD_BITS);
+        return bitmap_put_word(zone, slot, run->at / WORD_BITS, UINT64_C(1) << run->at % WORD_BITS) == 0 ? OK
+                                                                                                        : ERR_BUSY;
     if (run->head > 0)
         put_part(zone, slot++, run->at, run->head);
     if (run->whole > 0)
@@ -176,7 +177,7 @@ static bool chunk_managed(const struct zone *zone, uint64_t slot, unsigned at, u
     uint32_t state = CHUNK_STATE(chunk_word(zone, slot));
 
     (void)at, (void)count;
-    return state == CHUNK_BITS || state == CHUNK_BUDDY;
+    return state == CHUNK_BITS || state == CHUNK_BUDDY || state == CHUNK_HUGE;
 }
 
 static status_t may_free(const struct zone *zone, const struct pieces *run, uint64_t first, uint64_t count)

@@ -248,6 +248,29 @@ SCENARIOS(made_whole_and_broken, all_but_one, .body = {give, need_1}, .finish = 
 SCENARIOS(made_whole_for_one_of_two, all_but_one, .body = {give_and_take_huge, take_1},
           .finish = one_or_two_held);
 
+/* A frame changes hands while the chunk that it makes incomplete is being claimed. */
+static struct run *passed;
+
+static void all_but_one_to_pass(void)
+{
+    all_but_one();
+    passed = NULL;
+}
+
+static void take_to_pass(void)
+{
+    passed = run_take(1);
+}
+
+static void give_passed(void)
+{
+    if (passed != NULL)
+        run_give(passed);
+}
+
+SCENARIOS(made_whole_after_all, all_but_one_to_pass, .body = {give, take_to_pass, give_passed},
+          .finish = none_or_one_held);
+
 static void one_huge(void)
 {
     machine_start(1);
@@ -380,7 +403,15 @@ static void one_given(void)
     machine_finish();
 }
 
-/* A single frame that is freed into two caches is reported; one that goes to its zone, refused. */
+/* The frames of a run are reported by words. */
+static void run_given(void)
+{
+    frame_drain();
+    EXPLORE_CHECK(given == (explore_reports() == 0 ? 1 : 2));
+    machine_finish();
+}
+
+/* A single frame that is freed into two caches is reported; one that goes to its zone, refused or reported. */
 static void single_to_give_at_once(void)
 {
     machine_without_caches();
@@ -390,8 +421,8 @@ static void single_to_give_at_once(void)
 SCENARIO(frame, single_freed_twice, .setup = single_to_give, .body = {try_give_1, try_give_1},
          .finish = one_given, .misuse = true);
 SCENARIO(frame, single_freed_twice_uncached, .setup = single_to_give_at_once,
-         .body = {try_give_1, try_give_1}, .finish = one_given);
-SCENARIOS(run_freed_twice, eighty_to_give, .body = {try_give_80, try_give_80}, .finish = one_given,
+         .body = {try_give_1, try_give_1}, .finish = one_given, .misuse = true);
+SCENARIOS(run_freed_twice, eighty_to_give, .body = {try_give_80, try_give_80}, .finish = run_given,
           .misuse = true);
 SCENARIOS(huge_freed_twice, huge_to_give, .body = {try_give_huge, try_give_huge}, .finish = one_given,
           .misuse = true);

@@ -282,7 +282,7 @@ TEST(frame, ageing_on_all_cpus)
     take_surplus(&surplus);
     pool.disturbed = false;
     /* Debug modes go past the caches and look at every byte. */
-    what = age_in_phases(ROUNDS(2, 8), ROUNDS(16000, frame_debug() == 0 ? 2000000 : 200000));
+    what = age_in_phases(ROUNDS(2, 8), ROUNDS(8000, frame_debug() == 0 ? 2000000 : 200000));
     chain_free_all(&surplus);
     if (what != NULL)
         test_fail(test_result_, __FILE__, __LINE__, "%s", what);
@@ -298,7 +298,7 @@ TEST(frame, drains_among_everything_else)
 
     take_surplus(&surplus);
     pool.disturbed = true;
-    what = age_in_phases(2, ROUNDS(8000, frame_debug() == 0 ? 200000 : 40000));
+    what = age_in_phases(2, ROUNDS(4000, frame_debug() == 0 ? 200000 : 40000));
     chain_free_all(&surplus);
     if (what != NULL)
         test_fail(test_result_, __FILE__, __LINE__, "%s", what);

@@ -301,7 +301,7 @@ def bars_table(outcomes):
                      str(row.bar) if row.bar else "", outcome.verdict + (" ~" if outcome.disturbed else "")))
     lines = table(header, rows)
     if any(outcome.disturbed for outcome in outcomes):
-        lines += ["~ other work on this machine disturbed all rounds: an indication only"]
+        lines += ["~ other work on this machine disturbed all rounds: an indication only, not counted as met"]
     return lines
 
 

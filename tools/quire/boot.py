@@ -31,7 +31,7 @@ class Boot:
     prepare: Callable | None = None  # prepare(command line, folder) returns more arguments for QEMU
     typed: str | None = None        # typed at the prompt instead of a script
     variant: str = "debug"
-    timeout: float = 60
+    timeout: float = 120   # the self-tests take up to 20 s on an idle machine
 
     @property
     def has_tests(self):

@@ -6,6 +6,7 @@ import subprocess
 from pathlib import Path
 
 import chains
+import disk
 from boot import Boot
 from machine import MIB, STATUS_FAILED, Machine, node_distance, node_sizes
 
@@ -123,6 +124,21 @@ def entries(isa):
                    prepare=by_64_bit_entry, expect=(r"^quire \S+: x86_64, bzImage", r"^  0x0000000002000000 .* kernel "))
 
 
+def long_config(command, folder):
+    """Makes the disk's quire.cfg longer than a command line can be."""
+    config = folder / "long"
+    config.write_text("qemu-exit " + "x" * 3000)
+    subprocess.run(["mcopy", "-o", "-i", f"{folder / 'disk.img'}@@{disk.ESP_START}", str(config), "::/quire.cfg"],
+                   check=True, capture_output=True)
+    return []
+
+
+def long_lines(isa):
+    chain = "uboot-efi" if isa == "riscv64" else "uefi"
+    yield Boot("a command line that is too long", Machine(isa, chain=chain), typed="selftest base\npoweroff\n", prepare=long_config,
+               expect=("^quire: the command line is too long with quire.cfg; it is cut to 2047 characters", 'option "x{2037}" is not'))
+
+
 def failures(isa):
     """A command that fails does so through a loader as well."""
     chain = "uboot-extlinux" if isa == "riscv64" else "uefi"
@@ -131,5 +147,5 @@ def failures(isa):
 
 
 def boots(isa):
-    for group in (every_chain, efi_machines, entries, failures):
+    for group in (every_chain, efi_machines, entries, long_lines, failures):
         yield from group(isa)

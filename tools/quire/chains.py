@@ -206,6 +206,11 @@ def runs(chain, isa):
     return isinstance(CHAINS[chain][isa], Way)
 
 
+def firmware(isa):
+    """What all chains of an ISA need."""
+    return [tool for chain in CHAINS if runs(chain, isa) for tool in CHAINS[chain][isa].tools]
+
+
 def tools(machine):
     """What booting it needs, by packages.py's names."""
     return (*packages.emulator(machine.isa), *way(machine).tools)

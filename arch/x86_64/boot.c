@@ -14,6 +14,9 @@
 
 typedef unsigned long long ull;
 
+/* Whether a BIOS left its data area at 0x400; after EFI anything may be there. */
+static bool bios_data;
+
 /* ---- Both --------------------------------------------------------------------------------------------- */
 
 /* Copies bytes from physical memory. False: that many cannot be mapped there. */
@@ -128,6 +131,7 @@ static status_t read_start_info(paddr_t handoff, struct boot_info *info)
         return ERR_CORRUPT;
     }
     info->protocol = "PVH";
+    bios_data = true;
     info->rsdp = paddr(start.rsdp);
     read_cmdline(start.cmdline, info);
     status_t status = read_memmap(&start, info);
@@ -203,6 +207,7 @@ static status_t read_boot_params(paddr_t handoff, struct boot_info *info)
         return ERR_CORRUPT;
     }
     info->protocol = "bzImage";
+    bios_data = params.efi.system_table == 0;
     info->e820_count = params.e820_count;
     memcpy(info->e820, params.e820, params.e820_count * sizeof(params.e820[0]));
     info->rsdp = paddr(params.acpi_rsdp);
@@ -249,7 +254,7 @@ struct console *hal_console_default(void)
 {
     uint16_t port = 0;
     struct console *found = NULL;
-    if (read_phys(&port, BIOS_DATA_COM1, sizeof(port)) && port != 0)
+    if (bios_data && read_phys(&port, BIOS_DATA_COM1, sizeof(port)) && port != 0)
         found = find_uart(port);
     return found != NULL ? found : find_uart(COM1);
 }

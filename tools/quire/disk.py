@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Disk images to boot from: a GPT with one EFI system partition, or with GRUB's partition for BIOS before it. Made of
 plain files by mtools; needs neither root nor loop devices, and the same content gives the same bytes."""
+import os
 import struct
 import subprocess
 import uuid
@@ -55,7 +56,7 @@ def write_table(file, partitions):
 
 def mtool(name, image, *words):
     done = subprocess.run([name, "-i", f"{image}@@{ESP_START}", *map(str, words)], capture_output=True, text=True,
-                          env={"MTOOLS_SKIP_CHECK": "1", "PATH": "/usr/bin:/bin", "LC_ALL": "C", "SOURCE_DATE_EPOCH": "0"})
+                          env=os.environ | {"LC_ALL": "C", "SOURCE_DATE_EPOCH": "0"})
     if done.returncode != 0:
         raise Problem(f"{name} failed: {(done.stderr.strip().splitlines() or ['no message'])[-1]}")
 

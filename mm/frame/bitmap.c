@@ -281,8 +281,10 @@ static bool put_pieces_whole(struct zone *zone, uint64_t slot)
         if (CHUNK_STATE(word) == CHUNK_BUDDY || (chunk_has_row(word) && row_any(&zone->row[slot])))
             return false;
     } while (!compare_exchange(&zone->chunk[slot], &word, buddy_word(word)));
-    if (CHUNK_STATE(word) == CHUNK_OFFLINE)
+    if (CHUNK_STATE(word) == CHUNK_OFFLINE) {
         fetch_add(&zone->chunks, 1);
+        return true; /* its row has never been written, and is not read here either */
+    }
     if (row_any(&zone->row[slot]))
         freed_twice(slot);
     chunk_relist(zone, slot, word_place(word));

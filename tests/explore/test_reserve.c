@@ -84,7 +84,8 @@ static void three_cached_without_table(void)
 
     machine_start(1);
     full = frame_reserved();
-    rest = run_need(CHUNK_FRAMES);
+    rest = run_need(CHUNK_FRAMES - 1); /* what is left of a whole chunk would go to its zone first */
+    (void)run_need(1);
     need_table();
     explore_be_cpu(2);
     for (unsigned i = 0; i < ARRAY_LEN(back); i++)
@@ -120,6 +121,11 @@ static void four_held(void)
 static void three_or_four_held(void)
 {
     finish_held(3, 4);
+}
+
+static void five_held(void)
+{
+    finish_held(5, 5);
 }
 
 static void four_or_five_held(void)
@@ -168,7 +174,7 @@ UNCACHED(reserve, two_refills_for_one, without_table, .body = {give, give}, .fin
 
 /* Of three frames the refill, which the allocation on CPU 0 or on CPU 1 brings about, may have one. */
 SCENARIO(reserve, refill_by_taking, .setup = three_cached_without_table, .body = {need_1, need_table},
-         .finish = four_held);
+         .finish = five_held);
 
 /* ---- Freeing ------------------------------------------------------------------------------------------- */
 

@@ -104,24 +104,54 @@ void chunk_settle(struct zone *zone, uint64_t slot)
     }
 }
 
-/* ---- Becoming whole -------------------------------------------------------------------------------------- */
+/* ---- Setting bits ------------------------------------------------------------------------------------------- */
 
-/* The bits no longer tell whose the frames are. */
-_Noreturn void freed_twice(uint64_t slot)
+/* Bits were set in a row, and now the chunk has none. Usually it has become whole with them; then they are gone. If they
+ * are there while the word stays the same they came too late: their frames had been free. Removes and returns those. */
+static uint64_t put_too_late(struct zone *zone, uint64_t slot, unsigned index, uint64_t bits)
 {
-    port_panic("frames of chunk %#llx were freed twice at once", (unsigned long long)slot);
+    _Atomic uint64_t *row = &zone->row[slot].word[index];
+
+    for (;;) {
+        uint32_t word = chunk_word(zone, slot);
+        uint64_t now = load_seq_cst(row);
+
+        if (chunk_has_row(word) || (now & bits) == 0)
+            return 0;
+        if (chunk_word(zone, slot) == word && compare_exchange(row, &now, now & ~bits))
+            return now & bits;
+    }
+}
+
+/* Sets bits of a row; returns those that were free. *before: the word. */
+static uint64_t put_bits(struct zone *zone, uint64_t slot, unsigned index, uint64_t bits, uint64_t *before,
+                         uint32_t *word)
+{
+    *before = fetch_or(&zone->row[slot].word[index], bits);
+    *word = chunk_word(zone, slot);
+    if (chunk_has_row(*word))
+        return bits & *before;
+    return (bits & *before) | put_too_late(zone, slot, index, bits & ~*before);
 }
 
 /* Bits that came into a word of a row while we had it: their frames were free. Whoever set them may have seen nothing
- * wrong, so they are taken off the account again. */
-static void drop_strays(struct zone *zone, uint64_t slot, unsigned index, uint64_t bits)
+ * wrong. If another CPU takes such a frame before we see the bit, it has one that is ours, too: against that there is
+ * debug=owner. */
+static void drop_strays(struct zone *zone, uint64_t slot, uint64_t bits)
 {
-    if (bits == 0)
-        return;
-    fetch_add(&zone->free, -(uint64_t)bit_count(bits));
-    port_report("frames %#llx + %#llx were freed twice",
-                (unsigned long long)(zone_frame(zone, slot) + index * WORD_BITS), (unsigned long long)bits);
+    zone_drop_strays(zone, slot, bit_count(bits));
 }
+
+/* Puts back bits that were taken in vain. */
+static void untake(struct zone *zone, uint64_t slot, unsigned index, uint64_t bits)
+{
+    uint64_t before;
+    uint32_t word;
+
+    drop_strays(zone, slot, put_bits(zone, slot, index, bits, &before, &word));
+}
+
+/* ---- Becoming whole -------------------------------------------------------------------------------------- */
 
 /* Takes a row that is all ones. False: some of it is not free, or another CPU is at it. */
 static bool claim(struct zone *zone, uint64_t slot)
@@ -135,7 +165,7 @@ static bool claim(struct zone *zone, uint64_t slot)
     if (i == ROW_WORDS)
         return true;
     while (i-- > 0)
-        drop_strays(zone, slot, i, fetch_or(&word[i], ~UINT64_C(0)));
+        untake(zone, slot, i, ~UINT64_C(0));
     return false;
 }
 
@@ -143,6 +173,16 @@ static bool claim(struct zone *zone, uint64_t slot)
 static uint32_t buddy_word(uint32_t word)
 {
     return (word & -CHUNK_SEQUENCE) + CHUNK_SEQUENCE + CHUNK_BUDDY;
+}
+
+/* The row of a chunk that is whole has no bits. */
+static void clear_row(struct zone *zone, uint64_t slot)
+{
+    for (unsigned i = 0; i < ROW_WORDS; i++) {
+        _Atomic uint64_t *word = &zone->row[slot].word[i];
+
+        drop_strays(zone, slot, load_seq_cst(word) != 0 ? exchange(word, 0) : 0);
+    }
 }
 
 /* The row is ours: hands the chunk to the buddy. Until its bit in `whole` is set nobody else can have it. */
@@ -153,11 +193,7 @@ static void become_whole(struct zone *zone, uint64_t slot)
     while (!compare_exchange(&zone->chunk[slot], &before, buddy_word(before))) {
         /* hints have changed */
     }
-    for (unsigned i = 0; i < ROW_WORDS; i++) {
-        _Atomic uint64_t *word = &zone->row[slot].word[i];
-
-        drop_strays(zone, slot, i, load_seq_cst(word) != 0 ? exchange(word, 0) : 0);
-    }
+    clear_row(zone, slot);
     chunk_relist(zone, slot, word_place(before));
     buddy_put(zone, slot, 1);
     trace_chunk(FRAME_EVENT_WHOLE, zone, slot);
@@ -193,32 +229,6 @@ static bool open_row(struct zone *zone, uint64_t slot)
     return chunk_has_row(word);
 }
 
-/* Bits were set in a row, and now the chunk has none. Usually it has become whole with them; then they are gone. If they
- * are there while the word stays the same they came too late: their frames had been free. Removes and returns those. */
-static uint64_t put_too_late(struct zone *zone, uint64_t slot, unsigned index, uint64_t bits)
-{
-    for (;;) {
-        uint32_t word = chunk_word(zone, slot);
-        uint64_t now = load_seq_cst(&zone->row[slot].word[index]);
-
-        if (chunk_has_row(word) || (now & bits) == 0 || chunk_word(zone, slot) != word)
-            return 0;
-        if (compare_exchange(&zone->row[slot].word[index], &now, now & ~bits))
-            return now & bits;
-    }
-}
-
-/* Sets bits of a row; returns those that were free. *before: the word. */
-static uint64_t put_bits(struct zone *zone, uint64_t slot, unsigned index, uint64_t bits, uint64_t *before,
-                         uint32_t *word)
-{
-    *before = fetch_or(&zone->row[slot].word[index], bits);
-    *word = chunk_word(zone, slot);
-    if (chunk_has_row(*word))
-        return bits & *before;
-    return (bits & *before) | put_too_late(zone, slot, index, bits & ~*before);
-}
-
 /* Whether a word of a row, to which bits came back, may have changed where its chunk belongs: it has a larger block (all
  * of it also passes a multiple), or so many more bits that they had better be counted. */
 static bool wants_a_look(uint32_t word, uint64_t before, uint64_t now)
@@ -247,21 +257,22 @@ uint64_t bitmap_put_word(struct zone *zone, uint64_t slot, unsigned index, uint6
     return refused;
 }
 
-status_t bitmap_put(struct zone *zone, uint64_t slot, unsigned at, unsigned count)
+unsigned bitmap_put(struct zone *zone, uint64_t slot, unsigned at, unsigned count)
 {
-    unsigned end = at + count;
+    unsigned end = at + count, refused = 0;
 
-    if (!bitmap_none_free(zone, slot, at, count) || !open_row(zone, slot))
-        return ERR_BUSY;
+    if (at / WORD_BITS == (end - 1) / WORD_BITS)
+        return bit_count(bitmap_put_word(zone, slot, at / WORD_BITS, row_mask(at / WORD_BITS, at, end)));
+    if (!open_row(zone, slot))
+        return count;
     for (unsigned i = at / WORD_BITS; i <= (end - 1) / WORD_BITS; i++) {
         uint64_t before;
         uint32_t word;
 
-        if (put_bits(zone, slot, i, row_mask(i, at, end), &before, &word) != 0)
-            freed_twice(slot);
+        refused += bit_count(put_bits(zone, slot, i, row_mask(i, at, end), &before, &word));
     }
     look(zone, slot);
-    return OK;
+    return refused;
 }
 
 void bitmap_open(struct zone *zone, uint64_t slot)
@@ -285,8 +296,7 @@ static bool put_pieces_whole(struct zone *zone, uint64_t slot)
         fetch_add(&zone->chunks, 1);
         return true; /* its row has never been written, and is not read here either */
     }
-    if (row_any(&zone->row[slot]))
-        freed_twice(slot);
+    clear_row(zone, slot);
     chunk_relist(zone, slot, word_place(word));
     return true;
 }
@@ -328,7 +338,7 @@ static bool take_run(struct zone *zone, uint64_t slot, unsigned at, unsigned cou
     if (i == first)
         return false;
     while (i-- > first)
-        fetch_or(&zone->row[slot].word[i], row_mask(i, at, at + count));
+        untake(zone, slot, i, row_mask(i, at, at + count));
     look(zone, slot);
     return false;
 }

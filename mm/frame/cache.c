@@ -319,6 +319,15 @@ static void spill_chunks(struct frame_cpu *cpu)
     trace_event(FRAME_EVENT_SPILL, 0, (cpu->chunk_max - cpu->chunk_max / 4) * CHUNK_FRAMES);
 }
 
+/* A cached chunk is of the class of whoever had it before. */
+static void set_class(const struct frame_cpu *cpu, uint64_t frame, bool mobile)
+{
+    uint64_t slot = slot_of(cpu, frame - cpu->first);
+
+    if (((chunk_word(cpu->zone, slot) & CHUNK_MOBILE) != 0) != mobile)
+        chunk_take_whole(cpu->zone, slot, mobile);
+}
+
 bool cache_alloc_chunk(struct frame_cpu *cpu, bool mobile, uint64_t *frame)
 {
     uint32_t count;
@@ -338,6 +347,7 @@ bool cache_alloc_chunk(struct frame_cpu *cpu, bool mobile, uint64_t *frame)
     store_relaxed(&cpu->chunk_count, count);
     count_up(&cpu->chunk_allocs, 1);
     cache_leave(cpu);
+    set_class(cpu, *frame, mobile);
     return true;
 }
 

@@ -3,7 +3,8 @@
  * Frames for the caches of CPUs: any will do, so they come from where the fewest are free.
  *
  * In the first place of a class, where chunks with few frames and no larger block are, taking changes nothing about where
- * a chunk belongs. So nothing but the row is written: a search takes what it comes by, chunk after chunk, and leaves
+ * a chunk belongs, unless it has just come to belong elsewhere: that is looked at afterwards. So usually nothing but the
+ * row is written: a search takes what it comes by, chunk after chunk, and leaves
  * those that it empties listed; the next free finds them in their place. Each CPU goes on where it has stopped. A chunk
  * in any other place is owned: it leaves the listing until it is used up.
  *
@@ -47,9 +48,27 @@ static bool take_some(struct row *row, uint32_t first, struct batch *batch)
     return got;
 }
 
-bool bitmap_take_some(struct zone *zone, uint64_t slot, struct batch *batch)
+static bool take_from(struct zone *zone, uint64_t slot, struct batch *batch)
 {
     return take_some(&zone->row[slot], (uint32_t)(zone_frame(zone, slot) - batch->first), batch);
+}
+
+/* After frames were taken of a chunk that was owned, or in a first place: by now it may be in another, which is no longer
+ * true of it. Whoever lists it there reads the row again afterwards, so one of the two sees what the other has done. */
+static void recheck(struct zone *zone, uint64_t slot)
+{
+    uint32_t place = word_place(chunk_word(zone, slot));
+
+    if (place != LISTING_NOWHERE && !is_first_place(place))
+        chunk_settle(zone, slot);
+}
+
+bool bitmap_take_some(struct zone *zone, uint64_t slot, struct batch *batch)
+{
+    bool got = take_from(zone, slot, batch);
+
+    recheck(zone, slot);
+    return got;
 }
 
 /* Keeps a chunk out of sight of other CPUs, unless one of them does. */
@@ -112,7 +131,9 @@ static void take_from_group(struct zone *zone, uint32_t place, uint64_t *slot, u
         if (members != 0)
             __builtin_prefetch(&zone->row[base + bit_lowest(members)], 1);
         *slot = base + i;
-        if (!take_some(&zone->row[base + i], first + i * (uint32_t)CHUNK_FRAMES, batch)) {
+        if (take_some(&zone->row[base + i], first + i * (uint32_t)CHUNK_FRAMES, batch)) {
+            recheck(zone, base + i);
+        } else {
             empty |= UINT64_C(1) << i;
             ++*tries;
         }
@@ -154,7 +175,7 @@ static bool take_from_one(struct zone *zone, uint32_t place, uint64_t from, stru
         slot = listing_next(listing, place, 0);
     /* Usually the first. Others empty a chunk, or have emptied it and not yet taken it from the set. */
     for (unsigned tries = 0; slot != SUMMARY_NONE && tries < FULLEST_TRIES; tries++) {
-        if (bitmap_take_some(zone, slot, batch)) {
+        if (take_from(zone, slot, batch)) {
             if (row_any(&zone->row[slot]) && own(zone, slot))
                 batch->owned = slot;
             else

@@ -202,17 +202,13 @@ uint32_t group_place(const void *zone, uint64_t group);
  * whole chunk is broken, and what remains of it listed, in the mobility class asked for. */
 bool bitmap_take(struct zone *zone, uint64_t slot, unsigned at, unsigned count, bool mobile);
 
-/* Gives back [at, at + count) of one chunk. ERR_BUSY: some are free already; nothing was changed. Panics if another
- * CPU gives some of them back at this very moment. */
-MUST_CHECK status_t bitmap_put(struct zone *zone, uint64_t slot, unsigned at, unsigned count);
+/* Gives back [at, at + count) of one chunk. Returns how many of them were free already, and so were not given back now. */
+MUST_CHECK unsigned bitmap_put(struct zone *zone, uint64_t slot, unsigned at, unsigned count);
 
 /* Gives back the frames of one word of a chunk's row, a bit each. Returns those that were free already, and so were not
  * given back now. A frame that another CPU gives back at this very moment, and with it a whole chunk, may be reported
  * (port_report) instead. */
 MUST_CHECK uint64_t bitmap_put_word(struct zone *zone, uint64_t slot, unsigned index, uint64_t bits);
-
-/* Panics: two CPUs give back the same frames at the same moment. */
-_Noreturn void freed_twice(uint64_t slot);
 
 /* A chunk of which no frame is managed yet takes frames from now on. Any number of CPUs may say so. */
 void bitmap_open(struct zone *zone, uint64_t slot);
@@ -275,6 +271,10 @@ bool zone_alloc(struct zone *zone, const struct want *want, uint64_t *first);
 
 /* Takes exactly these frames of the zone if all are free. */
 bool zone_alloc_at(struct zone *zone, uint64_t first, uint64_t count, bool mobile);
+
+/* Frames that we had turn out to be free: somebody freed them wrongly, and they were counted. Takes them off the account
+ * and reports it. `slot`: about where. */
+void zone_drop_strays(struct zone *zone, uint64_t slot, uint64_t count);
 
 /* What zone_free would say. */
 MUST_CHECK status_t zone_may_free(const struct zone *zone, uint64_t first, uint64_t count);

@@ -147,6 +147,11 @@ static struct run *take(struct frame_request request)
     return run_enter(first.v, request.count);
 }
 
+status_t machine_free(uint64_t at, uint64_t count)
+{
+    return frame_free(pfn(BASE + at), count);
+}
+
 struct run *run_take(uint64_t count)
 {
     return take((struct frame_request){.count = count});
@@ -203,15 +208,19 @@ void run_give(struct run *given)
     EXPLORE_CHECK(frame_free(pfn(frames.first), frames.count) == OK);
 }
 
+void run_gone(struct run *given, uint64_t count)
+{
+    memset(held + (given->first - BASE), false, count);
+    given->count = 0;
+}
+
 bool run_try_give(struct run *given, uint64_t count)
 {
     status_t status = frame_free(pfn(given->first), count);
 
     EXPLORE_CHECK(status == OK || status == ERR_BUSY);
-    if (status == OK) {
-        memset(held + (given->first - BASE), false, count);
-        given->count = 0;
-    }
+    if (status == OK)
+        run_gone(given, count);
     return status == OK;
 }
 

@@ -24,6 +24,9 @@ void machine_start_ragged(void);
 /* Hands over the frames [at, at + count) of the machine; false: they were already (ERR_BUSY). */
 bool machine_release(uint64_t at, uint64_t count);
 
+/* Frees [at, at + count) whoever has them. */
+status_t machine_free(uint64_t at, uint64_t count);
+
 /* The next machine to start has no per-CPU caches: then every call is one against the zone. */
 void machine_without_caches(void);
 
@@ -67,6 +70,9 @@ struct run *run_split(struct run *run, uint64_t count);
 
 /* Gives a run back; must succeed. */
 void run_give(struct run *run);
+
+/* Its `count` frames were given back, by whomever. */
+void run_gone(struct run *run, uint64_t count);
 
 /* Gives back a run of `count` frames that others may be giving back too; false: they were faster. Nobody may
  * be taking frames meanwhile. */

@@ -124,7 +124,7 @@ static uint64_t put_too_late(struct zone *zone, uint64_t slot, unsigned index, u
 }
 
 /* Sets bits of a row; returns those that were free. *before: the word. */
-static uint64_t put_bits(struct zone *zone, uint64_t slot, unsigned index, uint64_t bits, uint64_t *before,
+static inline uint64_t put_bits(struct zone *zone, uint64_t slot, unsigned index, uint64_t bits, uint64_t *before,
                          uint32_t *word)
 {
     *before = fetch_or(&zone->row[slot].word[index], bits);

@@ -333,7 +333,7 @@ status_t free_judged(uint64_t first, uint64_t count)
     struct zone *zone;
     status_t status;
 
-    if ((count == 1 && cache_free(cpu, first)) || (count == CHUNK_FRAMES && cache_free_chunk(cpu, first))) {
+    if (count == 1 && cache_free(cpu, first)) {
         pressure_given(cpu->zone);
         return OK;
     }
@@ -362,6 +362,13 @@ status_t frame_free(pfn_t first, uint64_t count)
 
         if (cache_push(cpu, first.v) || cache_push_other(cpu, first.v))
             return OK;
+    } else if (count == CHUNK_FRAMES) {
+        struct frame_cpu *cpu = frame_cpu_table[port_cache()];
+
+        if (cache_free_chunk(cpu, first.v)) {
+            pressure_given(cpu->zone);
+            return OK;
+        }
     }
     return free_slowly(first.v, count);
 }

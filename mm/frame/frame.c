@@ -348,10 +348,17 @@ status_t free_judged(uint64_t first, uint64_t count)
     return status;
 }
 
+/* Caches are off where frees are to be judged first. */
 static __attribute__((noinline)) status_t free_slowly(uint64_t first, uint64_t count)
 {
-    status_t status = debugging() ? debug_freeing(first, count, port_caller()) : OK;
+    struct frame_cpu *cpu = frame_cpu_table[port_cache()];
+    status_t status;
 
+    if (count == CHUNK_FRAMES && cache_free_chunk(cpu, first)) {
+        pressure_given(cpu->zone);
+        return OK;
+    }
+    status = debugging() ? debug_freeing(first, count, port_caller()) : OK;
     return status == OK ? free_judged(first, count) : status;
 }
 
@@ -362,13 +369,6 @@ status_t frame_free(pfn_t first, uint64_t count)
 
         if (cache_push(cpu, first.v) || cache_push_other(cpu, first.v))
             return OK;
-    } else if (count == CHUNK_FRAMES) {
-        struct frame_cpu *cpu = frame_cpu_table[port_cache()];
-
-        if (cache_free_chunk(cpu, first.v)) {
-            pressure_given(cpu->zone);
-            return OK;
-        }
     }
     return free_slowly(first.v, count);
 }

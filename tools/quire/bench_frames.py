@@ -357,6 +357,8 @@ class Report:
         lines += information_table("per operation", tuple(EVENTS), self.outcomes["misses"])
         if self.failures:
             lines += ["", *(f"{failure}; see {places.shown(LOG)}" for failure in self.failures)]
+        if missed:
+            lines += ["", 'Why some bars are missed, as far as is known: docs/bench.md, "Bars that are missed".']
         return "\n".join([*lines, "", f"bars: {met} met, {missed} missed"])
 
     def json(self):

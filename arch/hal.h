@@ -30,7 +30,8 @@ struct hal_regs;
 
 /* Puts what the boot protocol handed over into info: firmware table addresses, e820 entries, command line,
  * modules. handoff is the protocol's pointer (riscv64, aarch64: the device tree; x86_64: the PVH start
- * info); not that of the EFI stub, which kernel/early_efi.c reads. May use early_map. ERR_CORRUPT: the hand-off is not what the protocol says. Boot CPU, once. */
+ * info); not that of the EFI stub, which kernel/early_efi.c reads. May use early_map. ERR_CORRUPT: the
+ * hand-off is not what the protocol says. Boot CPU, once. */
 MUST_CHECK status_t hal_boot_info(paddr_t handoff, struct boot_info *info);
 
 /* The first thing kmain does: control registers that do not depend on the machine (write protect, NX, trap

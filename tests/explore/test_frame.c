@@ -431,17 +431,6 @@ SCENARIOS(huge_freed_twice, huge_to_give, .body = {try_give_huge, try_give_huge}
 
 /* Two frames of a chunk that the last free is making whole are freed again: the claimer has taken their bits, so it looks
  * as if they were not free. */
-static void one_comes_back(void)
-{
-    struct run *rest;
-
-    machine_start(1);
-    kept[0] = run_need(1);
-    rest = run_need(CHUNK_FRAMES - 1);
-    run_give(rest);
-    frame_drain();
-}
-
 static void free_two_again(void)
 {
     given = machine_free(100, 2) == OK;
@@ -453,7 +442,7 @@ static void refused_or_reported(void)
     machine_finish();
 }
 
-UNCACHED(frame, double_free_while_made_whole, one_comes_back, .body = {give, free_two_again}, .finish = refused_or_reported,
+UNCACHED(frame, double_free_while_made_whole, all_but_one, .body = {give, free_two_again}, .finish = refused_or_reported,
          .misuse = true);
 
 /* A frame that a run holds until it finds its end taken is freed meanwhile. */
@@ -483,7 +472,7 @@ static void need_at_100(void)
     (void)run_need_at(100, 1);
 }
 
-UNCACHED(frame, given_frame_while_made_whole, one_comes_back, .body = {give, need_at_100}, .finish = one_held);
+UNCACHED(frame, given_frame_while_made_whole, all_but_one, .body = {give, need_at_100}, .finish = one_held);
 
 /* ---- Hints --------------------------------------------------------------------------------------------- */
 

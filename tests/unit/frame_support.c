@@ -112,6 +112,16 @@ uint64_t free_on_node(uint16_t node)
     return free_where(node);
 }
 
+uint16_t node_of(pfn_t frame)
+{
+    struct frame_zone_info info;
+    unsigned zone = 0;
+
+    (void)frame_query(frame, &zone);
+    frame_zone_info(zone, &info);
+    return info.node;
+}
+
 unsigned zone_find(uint16_t node, zone_kind_t kind)
 {
     unsigned index = 0;

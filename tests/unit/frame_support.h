@@ -54,6 +54,9 @@ uint64_t free_mapped(void);
 /* Free frames of one node's zones up to Normal. */
 uint64_t free_on_node(uint16_t node);
 
+/* The node a frame is on. */
+uint16_t node_of(pfn_t frame);
+
 /* The zone's index, or frame_zone_count(). */
 unsigned zone_find(uint16_t node, zone_kind_t kind);
 

@@ -566,17 +566,6 @@ static void take_node(struct chain *chain, uint16_t node)
     chain_take_all(chain, request, FRAME_ORDERS - 1);
 }
 
-/* The node a frame is on. */
-static uint16_t node_of(pfn_t frame)
-{
-    struct frame_zone_info info;
-    unsigned zone = 0;
-
-    (void)frame_query(frame, &zone);
-    frame_zone_info(zone, &info);
-    return info.node;
-}
-
 TEST(frame, nodes_in_order_of_distance)
 {
     const struct topo *topo = frame_topo();

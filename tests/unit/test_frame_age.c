@@ -273,17 +273,26 @@ static const char *age_in_phases(unsigned phases, unsigned total)
     return load_relaxed(&wrong) != 0 ? "a frame was held twice, or could not be given back" : NULL;
 }
 
-TEST(frame, ageing_on_all_cpus)
+/* With little left beside the pool; everything is back afterwards. NULL or what went wrong. */
+static const char *age_in_little_memory(bool disturbed, unsigned phases, unsigned total)
 {
-    uint64_t before = frame_free_count();
     struct chain surplus;
     const char *what;
 
     take_surplus(&surplus);
-    pool.disturbed = false;
-    /* Debug modes go past the caches and look at every byte. */
-    what = age_in_phases(ROUNDS(2, 8), ROUNDS(8000, frame_debug() == 0 ? 2000000 : 200000));
+    pool.disturbed = disturbed;
+    what = age_in_phases(phases, total);
     chain_free_all(&surplus);
+    return what;
+}
+
+/* Debug modes go past the caches and look at every byte. */
+TEST(frame, ageing_on_all_cpus)
+{
+    uint64_t before = frame_free_count();
+    const char *what =
+        age_in_little_memory(false, ROUNDS(2, 8), ROUNDS(8000, frame_debug() == 0 ? 2000000 : 200000));
+
     if (what != NULL)
         test_fail(test_result_, __FILE__, __LINE__, "%s", what);
     else
@@ -293,13 +302,8 @@ TEST(frame, ageing_on_all_cpus)
 TEST(frame, drains_among_everything_else)
 {
     uint64_t before = frame_free_count();
-    struct chain surplus;
-    const char *what;
+    const char *what = age_in_little_memory(true, 2, ROUNDS(4000, frame_debug() == 0 ? 200000 : 40000));
 
-    take_surplus(&surplus);
-    pool.disturbed = true;
-    what = age_in_phases(2, ROUNDS(4000, frame_debug() == 0 ? 200000 : 40000));
-    chain_free_all(&surplus);
     if (what != NULL)
         test_fail(test_result_, __FILE__, __LINE__, "%s", what);
     else

@@ -38,16 +38,6 @@ static uint64_t size_of_class(frame_reserve_t class)
     return size;
 }
 
-static uint16_t node_of(pfn_t frame)
-{
-    struct frame_zone_info info;
-    unsigned zone = 0;
-
-    (void)frame_query(frame, &zone);
-    frame_zone_info(zone, &info);
-    return info.node;
-}
-
 /* A call refills a part at most; so many are enough for any reserve here. */
 static void refill_all(uint64_t reserved)
 {

@@ -23,8 +23,9 @@ GIB = 1024 * MIB
 SEMIHOSTING = ("-semihosting-config", "enable=on,target=native")
 TREES = places.BUILD / "trees"
 SOURCE = "/usr/src/linux-source-6.1.tar.xz"
-SOURCE_PARTS = ("arch/*/boot/dts/*.dts", "arch/*/boot/dts/*.dtsi", "arch/*/boot/dts/*.h", "include/dt-bindings",
-                "include/uapi/linux/input-event-codes.h", "scripts/dtc/include-prefixes")
+SOURCE_PARTS = ("arch/arm/boot/dts/bcm*", "arch/arm64/boot/dts/broadcom", "arch/arm64/boot/dts/xilinx",
+                "arch/riscv/boot/dts", "include/dt-bindings", "include/uapi/linux/input-event-codes.h",
+                "scripts/dtc/include-prefixes")
 OPENSBI = "/usr/share/qemu/opensbi-riscv64-generic-fw_dynamic.bin"
 
 

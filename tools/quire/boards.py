@@ -26,6 +26,8 @@ SOURCE = "/usr/src/linux-source-6.1.tar.xz"
 SOURCE_PARTS = ("arch/arm/boot/dts/bcm*", "arch/arm64/boot/dts/broadcom", "arch/arm64/boot/dts/xilinx",
                 "arch/riscv/boot/dts", "include/dt-bindings", "include/uapi/linux/input-event-codes.h",
                 "scripts/dtc/include-prefixes")
+SBSA_SPIN = 0x10000001000       # in the board's RAM; see spin_table.S
+SPIN_SIZE, SPIN_RELEASE = 0x1000, 0x800
 OPENSBI = "/usr/share/qemu/opensbi-riscv64-generic-fw_dynamic.bin"
 
 
@@ -33,7 +35,7 @@ OPENSBI = "/usr/share/qemu/opensbi-riscv64-generic-fw_dynamic.bin"
 class Board:
     isa: str
     machine: str                # QEMU's name for it
-    cpus: tuple                 # the fewest and the most that run the kernel
+    cpus: tuple                 # the fewest and the most that run the kernel; 4 unless asked for others
     mem: tuple                  # the least and the most; the first is taken unless another is asked for
     tree: Callable              # tree(machine, folder) returns QEMU's arguments for the device tree
     arguments: tuple = ()       # more for QEMU; the console is its next serial port
@@ -99,8 +101,8 @@ def linux(name, *, memory=lambda mem: {}):
             path = shutil.copy(path, folder / "board.dtb")
             for node in re.findall(r"^memory@\w+$", checked(["fdtget", "-l", str(path), "/"]), re.MULTILINE):
                 checked(["fdtput", "-r", str(path), f"/{node}"])
-            for node, cells in ranges.items():
-                put(path, f"/{node}", {"device_type": "memory", "reg": cells})
+            for node, reg in ranges.items():
+                put(path, f"/{node}", {"device_type": "memory", "reg": reg})
         return ["-dtb", str(path)]
     return tree
 
@@ -129,7 +131,27 @@ def sbsa(machine, folder):
     put(path, "/timer", {"compatible": "arm,armv8-timer", "interrupts": [1, 13, 4, 1, 14, 4, 1, 11, 4, 1, 10, 4]})
     put(path, "/uart@60000000", {"compatible": "arm,pl011", "reg": [0, 0x60000000, 0, 0x1000]})
     put(path, "/chosen", {"stdout-path": "/uart@60000000"})
-    return ["-dtb", str(path)]
+    return ["-dtb", str(path), *(sbsa_cpus(machine, path, folder) if machine.cpus > 1 else [])]
+
+
+def cells(number):
+    return [number >> 32, number & 0xffffffff]
+
+
+def sbsa_cpus(machine, path, folder):
+    """QEMU leaves all CPUs but the first to firmware, which nobody offers here: they start in a spin table of ours."""
+    code = folder / "spin_table.bin"
+    prefix = f"{machine.isa}-linux-gnu-"
+    checked([f"{prefix}gcc", "-c", "-o", str(folder / "spin_table.o"), str(Path(__file__).with_name("spin_table.S"))])
+    checked([f"{prefix}objcopy", "-O", "binary", "-j", ".text", str(folder / "spin_table.o"), str(code)])
+    put(path, "/reserved-memory", {"#address-cells": [2], "#size-cells": [2]})
+    put(path, f"/reserved-memory/spin-table@{SBSA_SPIN:x}", {"reg": cells(SBSA_SPIN) + cells(SPIN_SIZE)})
+    arguments = ["-device", f"loader,file={code},addr={SBSA_SPIN:#x},force-raw=on"]
+    for cpu in range(1, machine.cpus):
+        put(path, f"/cpus/cpu@{cpu}", {"enable-method": "spin-table",
+                                       "cpu-release-addr": cells(SBSA_SPIN + SPIN_RELEASE + 8 * cpu)})
+        arguments += ["-device", f"loader,addr={SBSA_SPIN:#x},cpu-num={cpu}"]
+    return arguments
 
 
 def icicle_memory(mem):
@@ -147,10 +169,10 @@ BOARDS = {
                      tree=linux("arm64/boot/dts/broadcom/bcm2837-rpi-3-b")),
     "raspi4b": Board("aarch64", "raspi4b", cpus=(4, 4), mem=(2 * GIB, 2 * GIB), tools=FROM_LINUX, qemu=9,
                      arguments=("-serial", "null"), tree=linux("arm64/boot/dts/broadcom/bcm2711-rpi-4-b")),
-    "xlnx-zcu102": Board("aarch64", "xlnx-zcu102", cpus=(4, 4), mem=(2 * GIB, 8 * GIB), tools=FROM_LINUX,
+    "xlnx-zcu102": Board("aarch64", "xlnx-zcu102", cpus=(4, 4), mem=(2 * GIB, 2 * GIB), tools=FROM_LINUX,
                          arguments=("-audiodev", "none,id=silence"),
                          tree=linux("arm64/boot/dts/xilinx/zynqmp-zcu102-rev1.0")),
-    "sbsa-ref": Board("aarch64", "sbsa-ref", cpus=(1, 1), mem=(GIB, 8 * GIB), tools=("dtc",), tree=sbsa),
+    "sbsa-ref": Board("aarch64", "sbsa-ref", cpus=(1, 32), mem=(GIB, 8 * GIB), tools=("dtc",), tree=sbsa),
     "sifive_u": Board("riscv64", "sifive_u", cpus=(1, 4), mem=(GIB, 8 * GIB), small_cpus=1, tree=own),
     "microchip-icicle-kit": Board("riscv64", "microchip-icicle-kit", cpus=(4, 4), mem=(2 * GIB, 2 * GIB), small_cpus=1,
                                   tools=FROM_LINUX, arguments=("-bios", OPENSBI, "-serial", "null"),
@@ -165,7 +187,7 @@ def of(machine):
 def machine(name, **changes):
     """The board with all it has, for who asks for nothing else."""
     board = BOARDS[name]
-    return replace(Machine(board.isa, board=name, cpus=board.cpus[1], mem=board.mem[0]), **changes)
+    return replace(Machine(board.isa, board=name, cpus=min(4, board.cpus[1]), mem=board.mem[0]), **changes)
 
 
 def unavailable(name):

@@ -3,7 +3,6 @@
 Linux' (compiled from the source package, once), QEMU's own, or QEMU's with what that leaves out.
 
 The kernel is loaded by QEMU itself; the exit status goes through semihosting, which every board model has."""
-import glob
 import os
 import re
 import shutil
@@ -14,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Callable
 
+import packages
 import places
 import ui
 from machine import ISAS, MIB, Machine
@@ -180,6 +180,11 @@ BOARDS = {
 }
 
 
+def tools(isa):
+    """What the boards of an ISA need, by packages.py's names."""
+    return [tool for board in BOARDS.values() if board.isa == isa for tool in board.tools]
+
+
 def of(machine):
     return BOARDS[machine.board]
 
@@ -193,10 +198,10 @@ def machine(name, **changes):
 def unavailable(name):
     """Why this machine's QEMU does not run the board, in one line; None if it does."""
     board = BOARDS[name]
-    emulator = ISAS[board.isa].emulator
-    if board.qemu == 0 or shutil.which(emulator) is None:
+    if board.qemu == 0:
         return None
-    found = re.search(r"version (\d+)([.\d]*)", checked([emulator, "--version"]))
+    packages.ensure(packages.emulator(board.isa))
+    found = re.search(r"version (\d+)([.\d]*)", checked([ISAS[board.isa].emulator, "--version"]))
     if found is None or int(found[1]) >= board.qemu:
         return None
     return f"the model {board.machine} needs QEMU {board.qemu}.0 or newer, and this is {found[1]}{found[2]}"

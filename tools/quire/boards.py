@@ -221,7 +221,7 @@ def check(machine):
     if machine.isa != board.isa:
         raise Problem(f"{machine.board} is a board for {board.isa}: quire run {board.isa} --board {machine.board}", status=2)
     if machine.chain != "direct":
-        raise Problem(f"{machine.board} runs by --boot direct only, and this is {machine.chain}", status=2)
+        raise Problem(f"{machine.board} is booted by direct only, not by {machine.chain}", status=2)
     if machine.cpu:
         raise Problem(f"{machine.board} has its own CPUs; --cpu cannot change them", status=2)
     if machine.nodes != 1:

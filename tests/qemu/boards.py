@@ -25,7 +25,7 @@ KEPT = 5 * MIB                  # OpenSBI's half, and what the trees reserve: 4 
 def has_memory(ranges):
     """Checks that no more than KEPT of the ranges is not the kernel's, and nothing else is."""
     def check(output):
-        regions = next(json.loads(line)["regions"] for line in output.splitlines() if line.startswith('{"regions"'))
+        regions = next((json.loads(line)["regions"] for line in output.splitlines() if line.startswith('{"regions"')), [])
         ours = [(int(region["start"], 16), int(region["end"], 16)) for region in regions if region["type"] in OURS]
         size = sum(end - start for start, end in ranges)
         covered = sum(max(0, min(end, last) - max(start, first)) for start, end in ranges for first, last in ours)

@@ -170,7 +170,6 @@ BOARDS = {
     "raspi4b": Board("aarch64", "raspi4b", cpus=(4, 4), mem=(2 * GIB, 2 * GIB), tools=FROM_LINUX, qemu=9,
                      arguments=("-serial", "null"), tree=linux("arm64/boot/dts/broadcom/bcm2711-rpi-4-b")),
     "xlnx-zcu102": Board("aarch64", "xlnx-zcu102", cpus=(4, 4), mem=(2 * GIB, 2 * GIB), tools=FROM_LINUX,
-                         arguments=("-audiodev", "none,id=silence"),
                          tree=linux("arm64/boot/dts/xilinx/zynqmp-zcu102-rev1.0")),
     "sbsa-ref": Board("aarch64", "sbsa-ref", cpus=(1, 32), mem=(GIB, 8 * GIB), tools=("dtc",), tree=sbsa),
     "sifive_u": Board("riscv64", "sifive_u", cpus=(1, 4), mem=(GIB, 8 * GIB), small_cpus=1, tree=own),

@@ -9,6 +9,7 @@ if sys.version_info < (3, 11):
 
 import bench
 import debug
+import lava
 import options
 import replay
 import run
@@ -17,7 +18,7 @@ import tests
 import ui
 
 COMMANDS = {c.name: c for c in (run.RUN, tests.TEST, bench.BENCH, run.INSPECT, replay.REPLAY, debug.DEBUG,
-                                setup.SETUP)}
+                                lava.LAVA, setup.SETUP)}
 
 
 def overview():

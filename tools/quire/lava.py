@@ -35,11 +35,11 @@ RESULTS = r"(?=\n(?:(?:not )?ok \d|# ))"            # the first line after the p
 TOTALS = r"(?=# totals: )"
 MONITORS = (
     {"name": "plan", "start": "(?=KTAP version 1)", "end": RESULTS,
-     "pattern": r"(?P<test_case_id>KTAP) version 1\r?\n1\.\.(?P<measurement>\d+)(?=\r?\n)"},
+     "pattern": r"(?P<test_case_id>KTAP) version 1\r*\n1\.\.(?P<measurement>\d+)(?=\r*\n)"},
     # The lookahead takes the name; then `result` is the directive if there is one, else the verdict.
     {"name": "selftest", "start": RESULTS, "end": TOTALS,
      "pattern": r"\n(?=(?:not )?ok \d+ (?P<test_case_id>\S+))(?:ok \d+ \S+ # )?(?P<result>not ok|ok|SKIP)"
-                r"(?: [^\r\n]*)?(?=\r?\n)",
+                r"(?: [^\r\n]*)?(?=\r*\n)",
      "fixupdict": {"ok": "pass", "not ok": "fail", "SKIP": "skip"}},
     {"name": "totals", "start": TOTALS, "end": r"\n",
      "pattern": r" (?P<test_case_id>pass|fail|skip):(?P<measurement>\d+)(?=\s)"},

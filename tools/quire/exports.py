@@ -151,8 +151,6 @@ def kcidb_test(result, case, build, run, origin):
     name, status, why = case
     boot = name == "boot"
     number = {"value": round(result.prompt, 3), "unit": "s"} if boot and result.prompt is not None else None
-    if status == "SKIP":
-        number = None           # it counts only of tests that ran
     return known(id=f"{run} {name}", build_id=build, origin=origin, path=path(name), status=status, number=number,
                  comment=f"{clean(result.name)}: {why}" if why else clean(result.name),
                  start_time=result.start.isoformat(), duration=round(result.seconds, 3) if boot else None,

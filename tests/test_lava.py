@@ -3,6 +3,9 @@
 import json
 import os
 import re
+import shlex
+import shutil
+import subprocess
 import sys
 import zlib
 from pathlib import Path
@@ -173,6 +176,53 @@ def test_dispatcher_runs_the_qemu_job(isa, tmp_path):
     results = [case["result"] for case in log.named("selftest")]
     assert len(results) == log.measured("plan")["ktap"] and results.count("pass") > 100 and "fail" not in results
     assert results.count("skip") == sum("# SKIP" in line for line in log.console)
+
+
+# ---- A board's job, with U-Boot on QEMU's virt in the place of the board -----------------------------------
+
+ABSENT = ("in.tftpd", "mkimage", "udevadm")     # LAVA wants them to be there for TFTP, but does not call them in these jobs
+LOADER = {"riscv64": ("-kernel", "/usr/lib/u-boot/qemu-riscv64_smode/u-boot.bin"),
+          "aarch64": ("-bios", "/usr/lib/u-boot/qemu_arm64/u-boot.bin")}
+SERVER = "10.0.2.2"                             # QEMU's user network, which has a TFTP server and reaches nothing else here
+
+
+def stand_in(isa, folder):
+    """The words of a machine that boots U-Boot and has QEMU's TFTP server for tftp/; its device tree."""
+    words = [f"qemu-system-{isa}", "-M", "virt", "-cpu", {"riscv64": "rv64", "aarch64": "cortex-a57"}[isa], "-smp", "2", "-m", "1G",
+             "-display", "none", "-monitor", "none", "-chardev", "stdio,id=tty,signal=off", "-serial", "chardev:tty", *LOADER[isa]]
+    tree = folder / "tree"
+    subprocess.run([word.replace("virt", f"virt,dumpdtb={tree}") for word in words], check=True, capture_output=True)
+    return [*words, "-netdev", f"user,id=net,restrict=on,tftp={folder / 'tftp'}", "-device", "virtio-net-device,netdev=net"], tree
+
+
+@pytest.mark.parametrize("name, memory", [
+    ("hifive-unleashed-a00", {}),
+    ("bcm2711-rpi-4-b", {"booti_kernel_addr": "0x40400000", "booti_dtb_addr": "0x44000000", "booti_ramdisk_addr": "0x45000000"})])
+def test_dispatcher_runs_the_job_of_a_board(name, memory, tmp_path, monkeypatch):
+    target = lava.TARGETS[name]
+    lava_or_skip((*packages.LAVA, *packages.emulator(target.isa), "u-boot"), root=True)
+    site, programs = tmp_path / "site", tmp_path / "bin"
+    for folder in (site / "dtb" / Path(target.dtb).parent, tmp_path / "tftp", programs):
+        folder.mkdir(parents=True)
+    words, tree = stand_in(target.isa, tmp_path)
+    shutil.copy(tree, site / "dtb" / target.dtb)
+    shutil.copy(build.kernel(target.isa).image, site)
+    for program in ABSENT:
+        (programs / program).write_text("#!/bin/sh\nexit 1\n")
+        (programs / program).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+    monkeypatch.setattr(lava, "LAUNCHER", lava.LAUNCHER.replace("program = ", f"""
+import lava_dispatcher.utils.filesystem
+lava_dispatcher.utils.filesystem.tftpd_dir = lambda: {str(tmp_path / 'tftp')!r}
+program = """))
+    definition = lava.job(name, site.as_uri())
+    definition["actions"][2]["test"]["interactive"][0]["script"][1]["command"] = "selftest base"   # all of them run elsewhere
+    path = lava.execute(name, definition, tmp_path, address=SERVER, lab=memory | {
+        "connection_command": shlex.join(words), "bootloader_prompt": "=>", "hard_reset_command": "/bin/true",
+        "power_on_command": "/bin/true", "power_off_command": "/bin/true"})
+    log = lava.read_log(path.read_text(errors="replace").splitlines(True))
+    assert list(lava.judge(log)) == [] and len(log.named("selftest")) == log.measured("plan")["ktap"] > 0
+    assert any(line.startswith("Bytes transferred = ") for line in log.console) and "Starting kernel ..." in log.console
 
 
 def test_a_missing_kernel_fails_the_job(tmp_path):

@@ -215,22 +215,25 @@ def validate(files):
     return said or (done.stderr.splitlines()[-1:] if done.returncode else [])
 
 
-def device(root, target):
-    """LAVA's own description of a QEMU device, as a server makes it from the device type and the job's context."""
+def device(root, target, lab):
+    """LAVA's own description of a device, as a server makes it from the device type, the lab's settings and the job's
+    context."""
     import jinja2
     types = jinja2.FileSystemLoader(root / "usr/share/lava-server/device-types")
-    return jinja2.Environment(loader=types, autoescape=False).get_template(f"{target.device_type}.jinja2").render(target.context)
+    template = jinja2.Environment(loader=types, autoescape=False).get_template(f"{target.device_type}.jinja2")
+    return template.render(lab | target.context)
 
 
-def execute(name, definition, folder):
-    """Runs a job definition of a QEMU target through lava-run. Returns its log, which is kept in build/log."""
+def execute(name, definition, folder, lab=None, address="127.0.0.1"):
+    """Runs a job definition through lava-run. Returns its log, which is kept in build/log. lab: settings of the device, which
+    QEMU needs none of. address: where the device finds what is deployed."""
     if os.geteuid() != 0:
         raise Problem("LAVA's lava-run works as root only")
     target = TARGETS[name]
     packages.ensure((*packages.LAVA, *packages.emulator(target.isa)))
     root = packages.unpacked(UNPACKED, FOLDER / "unpacked")
-    (folder / "device.yaml").write_text(device(root, target))
-    (folder / "dispatcher.yaml").write_text("dispatcher_ip: 127.0.0.1\n")
+    (folder / "device.yaml").write_text(device(root, target, lab or {}))
+    (folder / "dispatcher.yaml").write_text(f"dispatcher_ip: {address}\n")
     (folder / "job.yaml").write_text(text(definition))
     log = places.log_file(f"lava-{name}")
     command = [sys.executable, "-c", LAUNCHER, folder / "tmp", root / "usr/bin/lava-run", "--job-id", "1",

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Jobs for LAVA: its schema takes them, its dispatcher runs those for QEMU, and a job that only looks well is refused."""
+"""Jobs for LAVA: its schema takes them, its dispatcher runs them, and one that only looks well is refused."""
 import json
 import os
 import re
@@ -9,6 +9,7 @@ import subprocess
 import sys
 import zlib
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -35,8 +36,8 @@ def report(results, planned=None):
 
 
 def monitored(console, chunk, end_of_line="\r\r\n"):
-    """LAVA's cases (monitor, name, result or measurement) for a console from which `chunk` characters arrive at a time. It
-    looks for the leftmost match of a monitor's patterns in what is there, and goes on behind it."""
+    """LAVA's cases (monitor, name, result or measurement) for a console from which `chunk` characters arrive at a time.
+    It looks for the leftmost match of a monitor's patterns in what is there, and goes on behind it."""
     text = end_of_line.join(console)
     arrived = position = 0
     cases = []
@@ -44,9 +45,9 @@ def monitored(console, chunk, end_of_line="\r\r\n"):
     def expect(*patterns):
         nonlocal arrived, position
         while True:
-            found = [match for pattern in patterns if (match := re.compile(pattern, re.DOTALL).search(text, position, arrived))]
-            if found:
-                first = min(found, key=lambda match: match.start())
+            found = [re.compile(pattern, re.DOTALL).search(text, position, arrived) for pattern in patterns]
+            if any(found):
+                first = min(filter(None, found), key=lambda match: match.start())
                 position = first.end()
                 return first
             if arrived >= len(text):
@@ -66,7 +67,8 @@ def monitored(console, chunk, end_of_line="\r\r\n"):
 @pytest.mark.parametrize("chunk", [1, 2, 7, 2000])
 @pytest.mark.parametrize("end_of_line", ["\n", "\r\n", "\r\r\n"])
 def test_patterns_see_each_result_once_however_it_arrives(chunk, end_of_line):
-    console = report([*RESULTS, "# tests/unit/test_pt.c:9: x == y", "not ok 4 pt.four", "ok 5 pt.five # SKIPPED is no word"])
+    console = report([*RESULTS, "# tests/unit/test_pt.c:9: x == y", "not ok 4 pt.four",
+                      "ok 5 pt.five # SKIPPED is no word"])
     assert monitored(console, chunk, end_of_line) == [
         ("plan", "KTAP", 5), ("selftest", "base.one", "pass"), ("selftest", "base.two", "skip"),
         ("selftest", "pt.three", "pass"), ("selftest", "pt.four", "fail"), ("selftest", "pt.five", "pass"),
@@ -81,8 +83,8 @@ def entries(console, cases):
     """A log as lava-run writes it."""
     lines = [{"lvl": "target", "msg": line} for line in console]
     for suite, name, value in cases:
-        case = {"definition": suite, "case": name.lower(), "result": value if isinstance(value, str) else "pass"}
-        lines.append({"lvl": "results", "msg": case | ({} if isinstance(value, str) else {"measurement": f"{value}.0"})})
+        told = {"result": value} if isinstance(value, str) else {"result": "pass", "measurement": f"{value}.0"}
+        lines.append({"lvl": "results", "msg": {"definition": suite, "case": name.lower(), **told}})
     return [json.dumps(line) + "\n" for line in lines]
 
 
@@ -116,6 +118,27 @@ def test_a_damaged_console_fails_the_job():
     console[3] = "ok 1 base.0ne"
     assert judged(console) == ["console: the report's sum is not that of its lines: the console lost or mixed some"]
     assert any("tests planned" in line for line in judged(report(RESULTS, planned=4)))
+
+
+@pytest.mark.parametrize("change", [{"measurement": "many"}, {"measurement": None}, {"case": None}, {"result": None}])
+def test_a_log_that_makes_no_sense_fails(change, tmp_path):
+    cases = [*monitored(report(RESULTS), 100), ("lava", "job", "pass")]
+    lines = [json.loads(line) for line in entries(report(RESULTS), cases)]
+    plan = next(line for line in lines if line["lvl"] == "results")
+    plan["msg"].update(change)
+    log = tmp_path / "plain.log"
+    lines += [{"lvl": "results", "msg": "text"}, {"lvl": "results"}]
+    log.write_text("".join(f"- {json.dumps(line)}\n" for line in lines))
+    with pytest.raises(Problem, match="failed$") as caught:
+        lava.lava(SimpleNamespace(judge=str(log)))
+    assert caught.value.details
+
+
+def test_judge_takes_a_good_log(tmp_path, capsys):
+    log = tmp_path / "plain.log"
+    log.write_text("".join(entries(report(RESULTS), [*monitored(report(RESULTS), 100), ("lava", "job", "pass")])))
+    assert lava.lava(SimpleNamespace(judge=str(log))) == 0
+    assert f"{log}: 2 passed, 1 skipped of 3 planned" in capsys.readouterr().err
 
 
 def test_a_job_that_did_not_end_fails():
@@ -180,24 +203,27 @@ def test_dispatcher_runs_the_qemu_job(isa, tmp_path):
 
 # ---- A board's job, with U-Boot on QEMU's virt in the place of the board -----------------------------------
 
-ABSENT = ("in.tftpd", "mkimage", "udevadm")     # LAVA wants them to be there for TFTP, but does not call them in these jobs
+ABSENT = ("in.tftpd", "mkimage", "udevadm")     # LAVA wants them to be there for TFTP; these jobs do not call them
 LOADER = {"riscv64": ("-kernel", "/usr/lib/u-boot/qemu-riscv64_smode/u-boot.bin"),
           "aarch64": ("-bios", "/usr/lib/u-boot/qemu_arm64/u-boot.bin")}
-SERVER = "10.0.2.2"                             # QEMU's user network, which has a TFTP server and reaches nothing else here
+SERVER = "10.0.2.2"                             # in QEMU's user network, which has a TFTP server and leads nowhere
+CPU = {"riscv64": "rv64", "aarch64": "cortex-a57"}
 
 
 def stand_in(isa, folder):
     """The words of a machine that boots U-Boot and has QEMU's TFTP server for tftp/; its device tree."""
-    words = [f"qemu-system-{isa}", "-M", "virt", "-cpu", {"riscv64": "rv64", "aarch64": "cortex-a57"}[isa], "-smp", "2", "-m", "1G",
-             "-display", "none", "-monitor", "none", "-chardev", "stdio,id=tty,signal=off", "-serial", "chardev:tty", *LOADER[isa]]
+    words = [f"qemu-system-{isa}", "-M", "virt", "-cpu", CPU[isa], "-smp", "2", "-m", "1G", "-display", "none",
+             "-monitor", "none", "-chardev", "stdio,id=tty,signal=off", "-serial", "chardev:tty", *LOADER[isa]]
     tree = folder / "tree"
     subprocess.run([word.replace("virt", f"virt,dumpdtb={tree}") for word in words], check=True, capture_output=True)
-    return [*words, "-netdev", f"user,id=net,restrict=on,tftp={folder / 'tftp'}", "-device", "virtio-net-device,netdev=net"], tree
+    net = ["-netdev", f"user,id=net,restrict=on,tftp={folder / 'tftp'}", "-device", "virtio-net-device,netdev=net"]
+    return words + net, tree
 
 
 @pytest.mark.parametrize("name, memory", [
     ("hifive-unleashed-a00", {}),
-    ("bcm2711-rpi-4-b", {"booti_kernel_addr": "0x40400000", "booti_dtb_addr": "0x44000000", "booti_ramdisk_addr": "0x45000000"})])
+    ("bcm2711-rpi-4-b", {"booti_kernel_addr": "0x40400000", "booti_dtb_addr": "0x44000000",
+                         "booti_ramdisk_addr": "0x45000000"})])
 def test_dispatcher_runs_the_job_of_a_board(name, memory, tmp_path, monkeypatch):
     target = lava.TARGETS[name]
     lava_or_skip((*packages.LAVA, *packages.emulator(target.isa), "u-boot"), root=True)
@@ -216,7 +242,7 @@ import lava_dispatcher.utils.filesystem
 lava_dispatcher.utils.filesystem.tftpd_dir = lambda: {str(tmp_path / 'tftp')!r}
 program = """))
     definition = lava.job(name, site.as_uri())
-    definition["actions"][2]["test"]["interactive"][0]["script"][1]["command"] = "selftest base"   # all of them run elsewhere
+    definition["actions"][2]["test"]["interactive"][0]["script"][1]["command"] = "selftest base"   # all run elsewhere
     path = lava.execute(name, definition, tmp_path, address=SERVER, lab=memory | {
         "connection_command": shlex.join(words), "bootloader_prompt": "=>", "hard_reset_command": "/bin/true",
         "power_on_command": "/bin/true", "power_off_command": "/bin/true"})

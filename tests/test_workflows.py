@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""The workflows of GitHub and GitLab cannot be run here. What can go stale in them can be seen: each `quire` command is taken
-by the parser of the command itself, every part of the matrix is run by somebody, and what is kept is what is written."""
+"""The workflows of GitHub and GitLab cannot be run here. What can go stale in them can be seen: each `quire` command is
+taken by the parser of the command itself, every part of the matrix is run by somebody, and what is kept is what is
+written."""
 import re
 import runpy
 import shlex
@@ -36,7 +37,8 @@ def steps(job):
 
 
 def gitlab_jobs():
-    return {name: job for name, job in yaml.safe_load(GITLAB.read_text()).items() if isinstance(job, dict) and "script" in job}
+    entries = yaml.safe_load(GITLAB.read_text()).items()
+    return {name: entry for name, entry in entries if isinstance(entry, dict) and "script" in entry}
 
 
 def scripts():
@@ -76,7 +78,8 @@ def test_every_part_of_the_matrix_has_a_runner():
     assert shards == list(range(1, len(shards) + 1)) and job["strategy"]["fail-fast"] is False
     assert any("--shard ${{ matrix.shard }}/${{ strategy.job-total }}" in line for line in steps(job))
     gitlab = gitlab_jobs()["matrix"]
-    assert gitlab["parallel"] > 1 and any('--shard "$CI_NODE_INDEX/$CI_NODE_TOTAL"' in line for line in gitlab["script"])
+    assert gitlab["parallel"] > 1
+    assert any('--shard "$CI_NODE_INDEX/$CI_NODE_TOTAL"' in line for line in gitlab["script"])
 
 
 def test_what_is_written_is_kept():

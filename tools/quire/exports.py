@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
 """Results of a matrix in the forms that CI systems read: JUnit's XML, and KCIDB 5.3, what KernelCI collects.
 
-A result stands for one cell: a machine that was booted in one chain, and the self-tests that ran in it. In both forms each
-self-test is a test, and the cell itself one more, named "boot". A cell that failed is never without a failed test: if its
-self-tests do not tell of it, "boot" does.
+A result stands for one cell: a machine that was booted in one chain, and the self-tests that ran in it. In both forms
+each self-test is a test, and the cell itself one more, named "boot". A cell that failed is never without a failed test:
+if its self-tests do not tell of it, "boot" does.
 
 Consoles print what they like. Neither form holds control characters or halves of code points: see clean()."""
 import re
@@ -14,7 +14,7 @@ from xml.etree import ElementTree
 import places
 
 ESCAPES = re.compile(r"\x1b(\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(\x07|\x1b\\)?|.)?", re.DOTALL)     # ECMA-48
-NOT_XML = re.compile("[^\t\n\x20-\x7e\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")         # XML 1.0, 2.2, less DEL and C1
+NOT_XML = re.compile("[^\t\n\x20-\x7e\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")   # XML 1.0, 2.2; nor DEL, C1
 EXCERPT_MAX = 16384             # characters of KCIDB's log_excerpt
 ORIGIN = "quire"
 
@@ -152,16 +152,16 @@ def kcidb_test(result, case, build, run, origin):
     boot = name == "boot"
     number = {"value": round(result.prompt, 3), "unit": "s"} if boot and result.prompt is not None else None
     return known(id=f"{run} {name}", build_id=build, origin=origin, path=path(name), status=status, number=number,
-                 comment=f"{clean(result.name)}: {why}" if why else clean(result.name),
-                 start_time=result.start.isoformat(), duration=round(result.seconds, 3) if boot else None,
-                 environment={"comment": clean(result.name), "misc": properties(result)},
+                 comment=why, start_time=result.start.isoformat(), duration=round(result.seconds, 3) if boot else None,
+                 environment=known(comment=clean(result.name), misc=properties(result) if boot else None),
                  log_excerpt=excerpt(result) if boot and result.status == "FAIL" else None)
 
 
 def kcidb(results, source=None, origin=ORIGIN):
-    """The same for KernelCI: a dictionary in KCIDB's schema 5.3, for json.dump. One checkout, a build for each ISA, a test
-    for each test; the boot's number is the seconds until the first prompt. origin: the name of the CI system, lower-case
-    letters, digits and _. source: a Checkout; None: this tree."""
+    """The same for KernelCI: a dictionary in KCIDB's schema 5.3, for json.dump. One checkout, a build for each ISA, a
+    test for each test; the boot's number is the seconds until the first prompt, and its environment tells all that is
+    known of the machine. origin: the name of the CI system, lower-case letters, digits and _. source: a Checkout; None:
+    this tree."""
     source = source or checkout()
     state = source.name if source.name and source.name.endswith("-dirty") else None
     tree = f"{origin}:{state or source.commit or 'unknown'}"

@@ -2,15 +2,16 @@
 """quire lava: job definitions for LAVA, the software that runs labs of boards, and their judgement.
 
 A target is one entry of TARGETS. All of them are tested in the same way: LAVA waits for the monitor's prompt (test case
-"boot"), types `selftest`, and reads the report from the console as test cases. What differs is how the kernel gets there: QEMU
-loads it, or a board's U-Boot, from LAVA's TFTP server.
+"boot"), types `selftest`, and reads the report from the console as test cases. What differs is how the kernel gets
+there: QEMU loads it, or a board's U-Boot, from LAVA's TFTP server.
 
-LAVA calls a job passed when its commands ended, even if test cases failed or never came. So a job's log is judged by judge():
-every case passed or skipped, as many as planned, and the report whole by its own sum.
+LAVA calls a job passed when its commands ended, even if test cases failed or never came. So a job's log is judged by
+judge(): every case passed or skipped, as many as planned, and the report whole by its own sum.
 
-The QEMU jobs can be run here, without a server, by LAVA's own dispatcher. Its package wants systemd, lvm and kernel headers,
-so it is unpacked into build/ instead of being installed; nothing of LAVA runs when quire does not."""
+The QEMU jobs can be run here, without a server, by LAVA's own dispatcher. Its package wants systemd, lvm and kernel
+headers, so it is unpacked into build/ instead of being installed; nothing of LAVA runs when quire does not."""
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import build
+import emulator
 import ktap
 import packages
 import places
@@ -29,8 +31,9 @@ FOLDER = places.BUILD / "lava"
 UNPACKED = ("lava-dispatcher", "lava-dispatcher-host", "lava-server")      # the server: for its device types only
 PROMPT = "quire> "
 
-# Each of these patterns sees one report of the self-tests. LAVA searches what has arrived so far, so no pattern may match half
-# a line: all of them want the end of the line, and leave it to the next. Starts and ends consume nothing.
+# Together these see one report of the self-tests. LAVA searches what has arrived so far, so no pattern may match half a
+# line: all of them want its end, and leave that to the next. Starts and ends consume nothing that another looks for.
+# A terminal between QEMU and LAVA adds a carriage return to that of the kernel.
 RESULTS = r"(?=\n(?:(?:not )?ok \d|# ))"            # the first line after the plan
 TOTALS = r"(?=# totals: )"
 MONITORS = (
@@ -68,7 +71,8 @@ TARGETS = {
     "bcm2711-rpi-4-b": Target("aarch64", "bcm2711-rpi-4-b", "broadcom/bcm2711-rpi-4-b.dtb"),
     "rk3399-rock-pi-4b": Target("aarch64", "rk3399-rock-pi-4b", "rockchip/rk3399-rock-pi-4b.dtb"),
     "hifive-unleashed-a00": Target("riscv64", "hifive-unleashed-a00", "sifive/hifive-unleashed-a00.dtb"),
-    "jh7100-visionfive-v1": Target("riscv64", "jh7100-starfive-visionfive-v1", "starfive/jh7100-starfive-visionfive-v1.dtb"),
+    "jh7100-visionfive-v1": Target("riscv64", "jh7100-starfive-visionfive-v1",
+                                   "starfive/jh7100-starfive-visionfive-v1.dtb"),
     "jh7110-visionfive-2": Target("riscv64", "jh7110-starfive-visionfive-2-v1.3b",
                                   "starfive/jh7110-starfive-visionfive-2-v1.3b.dtb"),
 }
@@ -86,14 +90,16 @@ def loading(target, base):
     if target.dtb is None:
         return [{"deploy": {"to": "tmpfs", "images": {"kernel": {"image_arg": "-kernel {kernel}", **kernel}}}},
                 {"boot": {"method": "qemu", "media": "tmpfs"}}]
-    return [{"deploy": {"to": "tftp", "kernel": {**kernel, "type": "image"}, "dtb": {"url": f"{base}/dtb/{target.dtb}"}}},
+    tree = {"url": f"{base}/dtb/{target.dtb}"}
+    return [{"deploy": {"to": "tftp", "kernel": {**kernel, "type": "image"}, "dtb": tree}},
             {"boot": {"method": "u-boot", "commands": "ramdisk"}}]
 
 
 def testing():
-    """The actions from the prompt on. The interactive one ends with the echo, so that the report is left to the monitors."""
+    """The actions from the prompt on. The interactive one ends with the echo and leaves the report to the monitors."""
     script = [{"command": None, "name": "boot"},
-              {"command": "selftest", "name": "selftest", "successes": [{"message": "selftest"}], "wait_for_prompt": False}]
+              {"command": "selftest", "name": "selftest", "successes": [{"message": "selftest"}],
+               "wait_for_prompt": False}]
     return [{"test": {"interactive": [{"name": "quire", "prompts": [PROMPT], "script": script}]}},
             {"test": {"monitors": [dict(monitor) for monitor in MONITORS]}}]
 
@@ -126,6 +132,9 @@ def write(folder, base):
 
 # ---- Judgement --------------------------------------------------------------------------------------------
 
+NUMBER = re.compile(r"\d+(\.0*)?")
+
+
 @dataclass
 class Log:
     """What a job's log tells: the console, and LAVA's test cases in the order in which they came."""
@@ -136,12 +145,14 @@ class Log:
         return [case for case in self.cases if case.get("definition") == suite]
 
     def measured(self, suite):
-        return {case["case"]: int(float(case["measurement"])) for case in self.named(suite)}
+        """The numbers of a suite, by their names; what is no number is left out."""
+        return {case["case"]: int(float(case["measurement"])) for case in self.named(suite)
+                if NUMBER.fullmatch(str(case.get("measurement")))}
 
 
 def read_log(lines):
-    """The log that lava-run prints, and that a server offers as log_file/plain: an entry of YAML per line, which on a server
-    makes a list. Lines that are no such entry are what Python or the shell said, and are passed over."""
+    """The log that lava-run prints, and that a server offers as log_file/plain: an entry of YAML per line, which on a
+    server makes a list. Lines that are no such entry are what Python or the shell said, and are passed over."""
     import yaml
     log = Log()
     for line in lines:
@@ -152,19 +163,19 @@ def read_log(lines):
             continue
         if entry.get("lvl") == "target":
             log.console.append(str(entry.get("msg", "")))
-        elif entry.get("lvl") == "results":
+        elif entry.get("lvl") == "results" and isinstance(entry.get("msg"), dict) and "case" in entry["msg"]:
             log.cases.append(entry["msg"])
     return log
 
 
 def judge(log):
-    """What is wrong with a job, a line each; none: it passed. The report on the console counts as well as LAVA's cases, so
-    that neither a lost line nor a pattern that misses one makes a success."""
+    """What is wrong with a job, a line each; none: it passed. The report on the console counts as well as LAVA's cases,
+    so that neither a lost line nor a pattern that misses one makes a success."""
     for case in log.cases:
         if case.get("result") not in ("pass", "skip"):
             yield f"{case.get('definition')} {case.get('case')}: {case.get('result')}" + \
                 (f" ({case['error_msg']})" if case.get("error_msg") else "")
-    if {case["case"] for case in log.named("lava")}.isdisjoint({"job"}):
+    if "job" not in [case["case"] for case in log.named("lava")]:
         yield "the log has no end"
     planned = log.measured("plan").get("ktap")
     results = [case.get("result") for case in log.named("selftest")]
@@ -186,13 +197,15 @@ def tell(name, log):
     wrong = list(judge(log))
     if wrong:
         raise Problem(f"{name} failed", details=wrong)
-    results = [case["result"] for case in log.named("selftest")]
+    results = [case["result"] for case in log.named("selftest")]      # judged: they are there
     boot = next((case for case in log.cases if case.get("case") == "boot"), {})
     ui.say(f"{name}: {results.count('pass')} passed, {results.count('skip')} skipped of "
            f"{log.measured('plan')['ktap']} planned; prompt after {boot.get('duration', '?')} s")
 
 
 # ---- LAVA itself ------------------------------------------------------------------------------------------
+
+SCHEMA = "/usr/share/lava-common/lava-schema.py"
 
 # What lava-run is started through: a place for its files, and no libguestfs, which only jobs with overlays need.
 LAUNCHER = """
@@ -209,8 +222,7 @@ runpy.run_path(program, run_name="__main__")
 def validate(files):
     """Lets LAVA's schema check job definitions. Returns what it says about them; nothing: all are good."""
     packages.ensure(packages.LAVA_SCHEMA)
-    done = subprocess.run([sys.executable, "/usr/share/lava-common/lava-schema.py", "job", "--strict", *map(str, files)],
-                          capture_output=True, text=True)
+    done = subprocess.run([sys.executable, SCHEMA, "job", "--strict", *map(str, files)], capture_output=True, text=True)
     said = [line for line in done.stdout.splitlines() if not line.startswith("* ")]
     return said or (done.stderr.splitlines()[-1:] if done.returncode else [])
 
@@ -225,8 +237,8 @@ def device(root, target, lab):
 
 
 def execute(name, definition, folder, lab=None, address="127.0.0.1"):
-    """Runs a job definition through lava-run. Returns its log, which is kept in build/log. lab: settings of the device, which
-    QEMU needs none of. address: where the device finds what is deployed."""
+    """Runs a job definition through lava-run. Returns its log, which is kept in build/log. lab: settings of the device,
+    which QEMU needs none of. address: where the device finds what is deployed."""
     if os.geteuid() != 0:
         raise Problem("LAVA's lava-run works as root only")
     target = TARGETS[name]
@@ -240,20 +252,20 @@ def execute(name, definition, folder, lab=None, address="127.0.0.1"):
                "--output-dir", folder / "output", "--device", folder / "device.yaml",
                "--dispatcher", folder / "dispatcher.yaml", folder / "job.yaml"]
     with open(log, "w") as output:
-        subprocess.run([*map(str, command)], stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, cwd=folder,
-                       env=os.environ | {"PYTHONPATH": str(root / "usr/lib/python3/dist-packages")})
+        subprocess.run(emulator.bound_to_us([*map(str, command)]), cwd=folder, stdin=subprocess.DEVNULL, stdout=output,
+                       stderr=subprocess.STDOUT, env=os.environ | {
+                           "PYTHONPATH": str(root / "usr/lib/python3/dist-packages")})
     return log
 
 
 def run_here(isa):
     name = f"qemu-{isa}"
-    with places.scratch() as folder:
-        path = execute(name, job(name, build.kernel(isa).image.parent.as_uri()), folder)
+    base = build.kernel(isa).image.parent.as_uri()
+    with places.scratch() as folder, ui.Step(f"LAVA job {name}") as step:
+        step.note()
+        path = execute(name, job(name, base), folder)
     with open(path, errors="replace") as lines:
-        log = read_log(lines)
-    if not log.cases:
-        raise Problem(f"lava-run failed before the job began; {places.shown(path)} tells more")
-    tell(name, log)
+        tell(f"{name} ({places.shown(path)})", read_log(lines))
 
 
 def lava(options):
@@ -270,8 +282,8 @@ def lava(options):
     wrong = validate(files.values())
     if wrong:
         raise Problem("LAVA refuses these jobs", details=wrong)
-    ui.say(f"{ui.plural(len(files), 'job')} in {places.shown(folder)}, valid by LAVA's schema; boards want their device tree "
-           "in dtb/ there")
+    ui.say(f"{ui.plural(len(files), 'job')} in {places.shown(folder)}, valid by LAVA's schema; boards want their "
+           "device tree in dtb/ there")
     return 0
 
 
@@ -281,8 +293,8 @@ LAVA = Command(
              Option("--url", "BASE", "where the lab will find that folder (default: its file:// URL)"),
              Option("--run", "ISA", "run the QEMU job of this ISA here, by LAVA's dispatcher, and judge it",
                     choices=build.ISAS),
-             Option("--judge", "LOG", "judge a job that a lab has run by its log: status 0 only if all planned tests came and "
-                    "none failed")),
+             Option("--judge", "LOG", "judge a job that a lab has run by its log: status 0 only if all planned tests "
+                    "came and none failed")),
     text="Targets: " + ", ".join(TARGETS) + ".",
     examples=("quire lava -o site --url https://example.org/quire", "quire lava --run riscv64",
               "quire lava --judge plain.log"))

@@ -152,18 +152,20 @@ def ensure(tools):
 
 
 def unpacked(packages, folder):
-    """The contents of packages that are not to be installed, because of what they would bring along, in a folder that is
-    laid out like /. What was unpacked once stays."""
+    """The contents of packages that are not to be installed, because of what they would bring along, in a folder that
+    is laid out like /. What was unpacked once stays."""
     with places.lock():
         if folder.is_dir():
             return folder
         log = places.log_file("unpack")
         with ui.Step(f"unpacking {' '.join(packages)}") as step, places.scratch() as scratch, open(log, "w") as output:
             step.note()
-            got = subprocess.run(["apt-get", "download", *packages], cwd=scratch, stdout=output, stderr=subprocess.STDOUT)
+            got = subprocess.run(["apt-get", "download", *packages], cwd=scratch, stdout=output,
+                                 stderr=subprocess.STDOUT)
             archives = sorted(scratch.glob("*.deb"))
             for archive in archives if got.returncode == 0 else ():
-                got = subprocess.run(["dpkg", "-x", archive, scratch / "root"], stdout=output, stderr=subprocess.STDOUT)
+                got = subprocess.run(["dpkg", "-x", archive, scratch / "root"], stdout=output,
+                                     stderr=subprocess.STDOUT)
             if got.returncode != 0 or len(archives) != len(packages):
                 output.flush()
                 raise Problem(f"{' '.join(packages)} could not be unpacked: {apt_reason(log)} ({places.shown(log)})")

@@ -349,7 +349,7 @@ BAD = report("ok 1 a.b", "not ok 2 a.c").replace("not ok", "# x.c:1: wrong\nnot 
 def test_what_a_boot_test_makes_of_a_boot(fake, monkeypatch, script, wanted, passed, failed, says):
     monkeypatch.setenv("PATH", f"{fake(script)}:{os.environ['PATH']}")
     test = boot.Boot("a fake", machine.Machine("riscv64"), **{"timeout": 1} | wanted)
-    result = boot.run(test, build.Kernel("riscv64", Path("elf"), Path("image")))
+    result = boot.run(test, build.Kernel("riscv64", Path("elf"), Path("image"))).result("boot", test.name)
     assert (result.passed, result.failed) == (passed, failed)
     assert says in "\n".join(result.details)
 

@@ -9,6 +9,7 @@ if sys.version_info < (3, 11):
 
 import bench
 import debug
+import matrix
 import options
 import replay
 import run
@@ -16,7 +17,7 @@ import setup
 import tests
 import ui
 
-COMMANDS = {c.name: c for c in (run.RUN, tests.TEST, bench.BENCH, run.INSPECT, replay.REPLAY, debug.DEBUG,
+COMMANDS = {c.name: c for c in (run.RUN, tests.TEST, matrix.MATRIX, bench.BENCH, run.INSPECT, replay.REPLAY, debug.DEBUG,
                                 setup.SETUP)}
 
 

@@ -9,6 +9,7 @@ if sys.version_info < (3, 11):
 
 import bench
 import debug
+import lava
 import matrix
 import options
 import replay
@@ -18,7 +19,7 @@ import tests
 import ui
 
 COMMANDS = {c.name: c for c in (run.RUN, tests.TEST, matrix.MATRIX, bench.BENCH, run.INSPECT, replay.REPLAY, debug.DEBUG,
-                                setup.SETUP)}
+                                lava.LAVA, setup.SETUP)}
 
 
 def overview():

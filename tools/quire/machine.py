@@ -43,6 +43,7 @@ class Machine:
     append: str = ""
     initrd: str | None = None
     chain: str = "direct"       # how the kernel is booted: see chains.py
+    board: str | None = None    # a QEMU board model instead of virt or q35: see boards.py
     extra: tuple = field(default=())
 
 

@@ -344,6 +344,7 @@ BAD = report("ok 1 a.b", "not ok 2 a.c").replace("not ok", "# x.c:1: wrong\nnot 
     (f"printf '{GOOD}'; exit 33", {"expect": ("^zones",)}, 1, 1, "lacks /^zones/"),
     (f"printf '{GOOD}'; exit 33", {"refuse": ("a.b",)}, 1, 1, 'holds "a.b"'),
     (f"printf '{GOOD}'; exit 33", {"check": lambda output: "odd"}, 1, 1, "odd"),
+    (f"printf '{GOOD}'; exec sleep 60", {"timeout": 60, "silence": 1}, 1, 1, "no end within 1 s"),
     ("exec sleep 60", {"script": "", "status": boot.HANG}, 1, 0, ""),
 ])
 def test_what_a_boot_test_makes_of_a_boot(fake, monkeypatch, script, wanted, passed, failed, says):

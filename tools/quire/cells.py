@@ -18,7 +18,7 @@ from ui import Problem
 TABLE = places.ROOT / "tests/matrix.toml"
 AXES = ("chain", "cpus", "nodes", "mem", "paging", "cpu")
 FIELDS = ("isa", "board", *AXES, "share")
-TERM = re.compile(r"([a-z]+)(!=|<=|>=|=|<|>)(.+)")
+TERM = re.compile(r"([a-z]+)(!=|<=|>=|=|<|>)([^=<>!].*)")
 COMPARE = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
 
 

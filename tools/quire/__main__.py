@@ -10,6 +10,7 @@ if sys.version_info < (3, 11):
 import bench
 import debug
 import lava
+import matrix
 import options
 import replay
 import run
@@ -17,7 +18,7 @@ import setup
 import tests
 import ui
 
-COMMANDS = {c.name: c for c in (run.RUN, tests.TEST, bench.BENCH, run.INSPECT, replay.REPLAY, debug.DEBUG,
+COMMANDS = {c.name: c for c in (run.RUN, tests.TEST, matrix.MATRIX, bench.BENCH, run.INSPECT, replay.REPLAY, debug.DEBUG,
                                 lava.LAVA, setup.SETUP)}
 
 

@@ -2,7 +2,9 @@
 """quire run, quire inspect."""
 import os
 import sys
+from dataclasses import replace
 
+import boards
 import build
 import chains
 import emulator
@@ -34,6 +36,8 @@ MACHINE_OPTIONS = (
            + ", ".join(f"{isa.cpu} on {isa.name}" for isa in ISAS.values()) + ")"),
     Option("--boot", "CHAIN", "how the kernel is booted: " + ", ".join(chains.CHAINS) + "; uboot and grub mean their "
            "EFI forms (default direct)", choices=(*chains.CHAINS, *chains.ALIASES)),
+    Option("--board", "NAME", "one of QEMU's board models, with the CPUs and the memory that it has: "
+           + ", ".join(f"{name} ({board.isa})" for name, board in boards.BOARDS.items()), choices=tuple(boards.BOARDS)),
     Option("--append", "OPTIONS", "kernel options: paging=sv39|sv48|sv57|4|5, cpus=N, directmap=SIZE, movable=SIZE"),
     Option("--initrd", "FILE", "a file that the boot loader places in memory"),
     Option("--qemu-arg", "A", "one more word for QEMU's command line", repeat=True),
@@ -44,11 +48,12 @@ MACHINE_OPTIONS = (
 
 
 def machine_from(options):
-    machine = Machine(options.isa, mem=options.mem or Machine.mem, nodes=options.nodes or 1,
-                      cpus=options.cpus or Machine.cpus, cpu=options.cpu, append=options.append or "",
+    usual = boards.machine(options.board) if options.board else Machine(options.isa)
+    machine = replace(usual, isa=options.isa, mem=options.mem or usual.mem, nodes=options.nodes or 1,
+                      cpus=options.cpus or usual.cpus, cpu=options.cpu, append=options.append or "",
                       initrd=options.initrd and os.path.abspath(options.initrd), extra=tuple(options.qemu_arg),
                       chain=chains.named(options.boot))
-    return machine if options.cpus else with_enough_cpus(machine)
+    return machine if options.cpus or options.board else with_enough_cpus(machine)
 
 
 def variant_from(options):

@@ -362,12 +362,13 @@ BAD = report("ok 1 a.b", "not ok 2 a.c").replace("not ok", "# x.c:1: wrong\nnot 
     (f"printf '{GOOD}'; exit 33", {"expect": ("^zones",)}, 1, 1, "lacks /^zones/"),
     (f"printf '{GOOD}'; exit 33", {"refuse": ("a.b",)}, 1, 1, 'holds "a.b"'),
     (f"printf '{GOOD}'; exit 33", {"check": lambda output: "odd"}, 1, 1, "odd"),
+    (f"printf '{GOOD}'; exec sleep 60", {"timeout": 60, "silence": 1}, 1, 1, "no end within 1 s"),
     ("exec sleep 60", {"script": "", "status": boot.HANG}, 1, 0, ""),
 ])
 def test_what_a_boot_test_makes_of_a_boot(fake, monkeypatch, script, wanted, passed, failed, says):
     monkeypatch.setenv("PATH", f"{fake(script)}:{os.environ['PATH']}")
     test = boot.Boot("a fake", machine.Machine("riscv64"), **{"timeout": 1} | wanted)
-    result = boot.run(test, build.Kernel("riscv64", Path("elf"), Path("image")))
+    result = boot.run(test, build.Kernel("riscv64", Path("elf"), Path("image"))).result("boot", test.name)
     assert (result.passed, result.failed) == (passed, failed)
     assert says in "\n".join(result.details)
 

@@ -9,6 +9,8 @@ if sys.version_info < (3, 11):
 
 import bench
 import debug
+import lava
+import matrix
 import options
 import replay
 import run
@@ -16,8 +18,8 @@ import setup
 import tests
 import ui
 
-COMMANDS = {c.name: c for c in (run.RUN, tests.TEST, bench.BENCH, run.INSPECT, replay.REPLAY, debug.DEBUG,
-                                setup.SETUP)}
+COMMANDS = {c.name: c for c in (run.RUN, tests.TEST, matrix.MATRIX, bench.BENCH, run.INSPECT, replay.REPLAY, debug.DEBUG,
+                                lava.LAVA, setup.SETUP)}
 
 
 def overview():

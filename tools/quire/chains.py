@@ -112,7 +112,7 @@ def uboot_extlinux(job):
     if job.machine.initrd:
         conf += "  initrd /quire.initrd\n"
     path = make_disk(job, {"quire.img": job.kernel.image, "extlinux/extlinux.conf": conf.encode()})
-    return uboot(job, path, in_last_node(job.machine) if job.machine.nodes > 1 and job.machine.isa == "aarch64" else None)
+    return uboot(job, path, in_last_node(job.machine) if job.machine.isa == "aarch64" else None)
 
 
 def in_last_node(machine):

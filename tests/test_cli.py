@@ -19,6 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
 QUIRE = str(ROOT / "quire")
 sys.path.insert(0, str(ROOT / "tools/quire"))
 
+import boards  # noqa: E402
 import boot  # noqa: E402
 import build  # noqa: E402
 import emulator  # noqa: E402
@@ -59,6 +60,13 @@ def last_line(done):
     (["run", "riscv64", "--boot", "uefi"], "there is no uefi on riscv64: EDK2 for riscv64 needs QEMU 8.1"),
     (["run", "aarch64", "--boot", "uboot", "--nodes", "2"], "uboot-efi on aarch64 takes one node only: U-Boot"),
     (["run", "--boot", "lilo"], '--boot "lilo" is not known'),
+    (["run", "riscv64", "--board", "raspi3b"], "raspi3b is a board for aarch64: quire run aarch64 --board raspi3b"),
+    (["run", "aarch64", "--board", "pi3"], '--board "pi3" is not known (known: raspi3b, '),
+    (["run", "aarch64", "--board", "raspi3b", "--cpus", "2"], "raspi3b has 4 CPUs, not 2"),
+    (["run", "riscv64", "--board", "sifive_u", "--mem", "512M"], "sifive_u has 1G to 8G of memory, not 512M"),
+    (["run", "riscv64", "--board", "sifive_u", "--nodes", "2"], "--nodes cannot change that"),
+    (["run", "riscv64", "--board", "sifive_u", "--cpu", "max"], "--cpu cannot change them"),
+    (["run", "aarch64", "--board", "raspi3b", "--boot", "uefi"], "raspi3b is booted by direct only, not by uefi"),
     (["run", "--append", "a -- map", "--exec", "map"], "--exec cannot add to them"),
     (["run", "--exec", "x" * 3000], "the kernel takes 2047"),
     (["run", "--release=yes"], "--release takes no value"),
@@ -86,6 +94,16 @@ def test_help_is_the_same_in_both_places(command):
     assert asked.stdout == option.stdout
     assert asked.stdout.startswith(f"usage: quire {command}")
     assert command in quire().stdout
+
+
+@pytest.mark.parametrize("version, says", [
+    ("QEMU emulator version 7.2.22 (Debian 1:7.2+dfsg-7)", "needs QEMU 9.0 or newer, and this is 7.2.22"),
+    ("QEMU emulator version 9.0.0", None), ("QEMU emulator version 10.1.50 (v10.1)", None)])
+def test_a_board_that_qemu_is_too_old_for(monkeypatch, version, says):
+    monkeypatch.setattr(boards, "checked", lambda words: version)
+    monkeypatch.setattr(packages, "ensure", lambda tools: None)
+    reason = boards.unavailable("raspi4b")
+    assert reason is None if says is None else says in reason
 
 
 def test_help_of_inspect_tells_what_files_it_takes():

@@ -141,7 +141,7 @@ def test_board_topology(build):
 def test_board_platform(build):
     platform = machine(build("board.dts"))["platform"]
     assert platform["model"] == "quire,board"
-    assert platform["console"] == {"kind": "ns16550", "io_port": False, "base": "0xfe201000", "reg_shift": 2,
+    assert platform["console"] == {"kind": "dw-apb-uart", "io_port": False, "base": "0xfe201000", "reg_shift": 2,
                                    "reg_width": 4}
     assert platform["gic"] == {"version": 2, "dist": "0xff841000", "cpu": "0xff842000"}
     assert (platform["cpu_method"], platform["timer_irq"]) == ("psci-smc", 27)
@@ -302,6 +302,10 @@ def test_console_with_wide_registers(build, tmp_path):
     wide = written(tmp_path / "SPCR.bin", patched(build("spcr.asl").read_bytes(), at_0x24=0x12))
     assert machine(wide)["platform"]["console"] == {"kind": "ns16550", "io_port": False, "base": "0x9000000",
                                                     "reg_shift": 2, "reg_width": 4}
+    for code, kind, shift in ((0x05, "ns16550", 2), (0x10, "bcm2835-aux", 2), (0x0e, "pl011", 0), (0x13, "none", 0)):
+        part = written(tmp_path / "SPCR.bin", patched(build("spcr.asl").read_bytes(), at_0x24=code))
+        console = machine(part)["platform"]["console"]
+        assert (console["kind"], console["reg_shift"]) == (kind, shift)
     far = written(tmp_path / "SPCR.bin", patched(build("spcr.asl").read_bytes(), at_0x28=2)) # in PCI space
     assert machine(far)["platform"]["console"]["kind"] == "none"
 

@@ -148,7 +148,7 @@ static void read_bcm2836(struct fdt_walk *walk)
         return;
     }
     walk->machine->platform.bcm2836 = base;
-    walk->interrupt_cells = option(walk, "#interrupt-cells", 1);
+    walk->bcm2836_cells = option(walk, "#interrupt-cells", 1);
 }
 
 static void read_psci(struct fdt_walk *walk)
@@ -192,13 +192,14 @@ void fdt_device(struct fdt_walk *walk)
 
 /* The architected timer lists secure, non-secure, virtual and hypervisor interrupts. For a GIC, as (0 shared or 1
  * private, number, flags); ids of private ones start at 16, of shared ones at 32. For the BCM2836, as (number,
- * flags) of one of each core's own, which are counted like the GIC's private ones. */
+ * flags) of one of each core's own, which are counted like the GIC's private ones; a BCM2711 has both, and its timer
+ * is the GIC's. */
 static void read_timer_interrupt(struct fdt_walk *walk)
 {
     const unsigned virtual_timer = 2;
     struct platform *platform = &walk->machine->platform;
-    uint32_t cells = walk->interrupt_cells;
-    bool gic = platform->bcm2836 == 0;
+    bool gic = platform->gic_version != 0 || platform->bcm2836 == 0;
+    uint32_t cells = gic ? walk->interrupt_cells : walk->bcm2836_cells;
     if (walk->timer == NULL || cells < (gic ? 3 : 1) || cells > 4 ||
         (uint32_t)walk->timer_length / 4 < (virtual_timer + 1) * cells)
         return;

@@ -30,7 +30,8 @@ struct fdt_walk {
     struct fdt_level path[FDT_MAX_DEPTH];
     const fdt32_t *timer;          /* interrupts of the architected timer, for when the controller is known */
     int timer_length;
-    uint32_t interrupt_cells;      /* of the interrupt controller */
+    uint32_t interrupt_cells;      /* of the GIC */
+    uint32_t bcm2836_cells;        /* of the BCM2836's controller */
     bool has_mmu_types;            /* some CPU says what MMU it has, so those that do not have none */
     uint64_t no_mmu[TOPO_MAX_CPUS / 64]; /* CPUs, by their index, that say nothing */
 };

@@ -3,6 +3,7 @@
 CPUs, and no more kept by firmware than its kind is known to keep. The same for every chain, so they agree."""
 import json
 
+import boards
 from machine import MIB, node_distance, node_sizes
 
 RAM_START = {"x86_64": 0, "riscv64": 0x80000000, "aarch64": 0x40000000}
@@ -15,6 +16,8 @@ KEPT = {"uefi": 16 * MIB, "uefi-dt": 16 * MIB, "grub-efi": 16 * MIB, "uboot-efi"
 
 def expected_ram(machine):
     """Its ranges, in order."""
+    if machine.board:
+        return boards.ram(machine)
     start = RAM_START[machine.isa]
     if machine.isa != "x86_64":
         return [(start, start + machine.mem)]
@@ -64,11 +67,12 @@ def agrees(machine):
     """Checks nodes, distances, CPUs and memory against what QEMU was told."""
     def check(output):
         found = documents(output)
-        ranges, sizes = expected_ram(machine), node_sizes(machine.mem, machine.nodes)
+        ranges = expected_ram(machine)
+        sizes = [sum(last - first for first, last in ranges)] if machine.board else node_sizes(machine.mem, machine.nodes)
         if missing := uncovered(ranges, found["regions"]):
             return f"{missing} bytes of RAM are in no region"
         lost = kept(ranges, found["regions"])
-        if sum(lost.values()) > KEPT.get(machine.chain, 0) + ODDS:
+        if sum(lost.values()) > KEPT.get(machine.chain, 0) + ODDS + (boards.of(machine).kept if machine.board else 0):
             return f"more is kept than there should be: {lost}"
         for i, node in enumerate(found["nodes"]):
             distances = [10 if i == j else node_distance(i, j, machine.nodes) for j in range(machine.nodes)]

@@ -27,6 +27,7 @@ SOURCE_PARTS = ("arch/arm/boot/dts/bcm*", "arch/arm64/boot/dts/broadcom", "arch/
                 "arch/riscv/boot/dts", "include/dt-bindings", "include/uapi/linux/input-event-codes.h",
                 "scripts/dtc/include-prefixes")
 SBSA_SPIN = 0x10000001000       # in the board's RAM; see spin_table.S
+SBSA_INITRD = 0x10010000000     # QEMU 7.2 would tell the lower 32 bits of its own choice only
 SPIN_SIZE, SPIN_RELEASE = 0x1000, 0x800
 OPENSBI = "/usr/share/qemu/opensbi-riscv64-generic-fw_dynamic.bin"
 
@@ -37,10 +38,13 @@ class Board:
     machine: str                # QEMU's name for it
     cpus: tuple                 # the fewest and the most that run the kernel; 4 unless asked for others
     mem: tuple                  # the least and the most; the first is taken unless another is asked for
+    ram: Callable               # ram(mem) returns the ranges of its RAM, in order, as QEMU's source has them
     tree: Callable              # tree(machine, folder) returns QEMU's arguments for the device tree
     arguments: tuple = ()       # more for QEMU; the console is its next serial port
     small_cpus: int = 0         # in QEMU's count of CPUs, but not able to run the kernel
     tools: tuple = ()           # for the tree, by packages.py's names
+    kept: int = 0               # bytes that its tree reserves
+    own_initrd: bool = False    # tree() places the boot archive
     qemu: int = 0               # the first major version of QEMU that has the model
 
 
@@ -93,18 +97,24 @@ def compiled(name):
     return tree
 
 
-def linux(name, *, memory=lambda mem: {}):
-    """memory: where QEMU does not write the memory nodes itself; their values by name, in cells."""
+def linux(name):
+    return lambda machine, folder: ["-dtb", str(compiled(name))]
+
+
+def linux_with_memory(name):
+    """Where QEMU does not write the memory nodes itself."""
     def tree(machine, folder):
-        path, ranges = compiled(name), memory(machine.mem)
-        if ranges:
-            path = shutil.copy(path, folder / "board.dtb")
-            for node in re.findall(r"^memory@\w+$", checked(["fdtget", "-l", str(path), "/"]), re.MULTILINE):
-                checked(["fdtput", "-r", str(path), f"/{node}"])
-            for node, reg in ranges.items():
-                put(path, f"/{node}", {"device_type": "memory", "reg": reg})
+        path = shutil.copy(compiled(name), folder / "board.dtb")
+        for node in re.findall(r"^memory@\w+$", checked(["fdtget", "-l", str(path), "/"]), re.MULTILINE):
+            checked(["fdtput", "-r", str(path), f"/{node}"])
+        for start, end in ram(machine):
+            put(path, f"/memory@{start:x}", {"device_type": "memory", "reg": cells(start) + cells(end - start)})
         return ["-dtb", str(path)]
     return tree
+
+
+def cells(number):
+    return [number >> 32, number & 0xffffffff]
 
 
 def put(path, node, properties):
@@ -131,11 +141,12 @@ def sbsa(machine, folder):
     put(path, "/timer", {"compatible": "arm,armv8-timer", "interrupts": [1, 13, 4, 1, 14, 4, 1, 11, 4, 1, 10, 4]})
     put(path, "/uart@60000000", {"compatible": "arm,pl011", "reg": [0, 0x60000000, 0, 0x1000]})
     put(path, "/chosen", {"stdout-path": "/uart@60000000"})
-    return ["-dtb", str(path), *(sbsa_cpus(machine, path, folder) if machine.cpus > 1 else [])]
-
-
-def cells(number):
-    return [number >> 32, number & 0xffffffff]
+    arguments = sbsa_cpus(machine, path, folder) if machine.cpus > 1 else []
+    if machine.initrd:
+        size = os.stat(machine.initrd).st_size
+        put(path, "/chosen", {"linux,initrd-start": cells(SBSA_INITRD), "linux,initrd-end": cells(SBSA_INITRD + size)})
+        arguments += ["-device", f"loader,file={machine.initrd},addr={SBSA_INITRD:#x},force-raw=on"]
+    return ["-dtb", str(path), *arguments]
 
 
 def sbsa_cpus(machine, path, folder):
@@ -154,29 +165,38 @@ def sbsa_cpus(machine, path, folder):
     return arguments
 
 
-def icicle_memory(mem):
-    """As QEMU has it: 1 GiB low, the rest high. Linux' tree describes another setting of the board's address switch."""
-    return {"memory@80000000": [0, 0x80000000, 0, GIB],
-            "memory@1000000000": [0x10, 0, 0, mem - GIB]}
+def icicle_ram(mem):
+    """1 GiB low, the rest high. Linux' tree describes another setting of the board's address switches."""
+    return [(0x80000000, 0x80000000 + GIB), (0x1000000000, 0x1000000000 + mem - GIB)]
+
+
+def from_start(start, end=None):
+    """RAM in one piece, perhaps not all of it the processor's."""
+    return lambda mem: [(start, end or start + mem)]
 
 
 # ---- The boards -------------------------------------------------------------------------------------------
 
+VIDEOCORE = 960 * MIB           # from here to 1 GiB, RAM of Raspberry Pis is the graphics processor's
 FROM_LINUX = ("linux-source", "dtc", "gcc", "libc")
 
 BOARDS = {
-    "raspi3b": Board("aarch64", "raspi3b", cpus=(4, 4), mem=(GIB, GIB), tools=FROM_LINUX, arguments=("-serial", "null"),
+    "raspi3b": Board("aarch64", "raspi3b", cpus=(4, 4), mem=(GIB, GIB), ram=from_start(0, VIDEOCORE),
+                     tools=FROM_LINUX, arguments=("-serial", "null"),
                      tree=linux("arm64/boot/dts/broadcom/bcm2837-rpi-3-b")),
-    "raspi4b": Board("aarch64", "raspi4b", cpus=(4, 4), mem=(2 * GIB, 2 * GIB), tools=FROM_LINUX, qemu=9,
-                     arguments=("-serial", "null"), tree=linux("arm64/boot/dts/broadcom/bcm2711-rpi-4-b")),
-    "xlnx-zcu102": Board("aarch64", "xlnx-zcu102", cpus=(4, 4), mem=(2 * GIB, 2 * GIB), tools=FROM_LINUX,
-                         arguments=("-audiodev", "none,id=silence"),
-                         tree=linux("arm64/boot/dts/xilinx/zynqmp-zcu102-rev1.0")),
-    "sbsa-ref": Board("aarch64", "sbsa-ref", cpus=(1, 32), mem=(GIB, 8 * GIB), tools=("dtc",), tree=sbsa),
-    "sifive_u": Board("riscv64", "sifive_u", cpus=(1, 4), mem=(GIB, 8 * GIB), small_cpus=1, tree=own),
+    "raspi4b": Board("aarch64", "raspi4b", cpus=(4, 4), mem=(2 * GIB, 2 * GIB), ram=from_start(0, VIDEOCORE), qemu=9,
+                     tools=FROM_LINUX, arguments=("-serial", "null"),
+                     tree=linux("arm64/boot/dts/broadcom/bcm2711-rpi-4-b")),    # QEMU says nothing of what is above 1 GiB
+    "xlnx-zcu102": Board("aarch64", "xlnx-zcu102", cpus=(4, 4), mem=(2 * GIB, 2 * GIB), ram=from_start(0),
+                         tools=FROM_LINUX, tree=linux("arm64/boot/dts/xilinx/zynqmp-zcu102-rev1.0")),
+    "sbsa-ref": Board("aarch64", "sbsa-ref", cpus=(1, 32), mem=(GIB, 8 * GIB), ram=from_start(1 << 40),
+                      tools=("dtc", "gcc-aarch64"), own_initrd=True, tree=sbsa),
+    "sifive_u": Board("riscv64", "sifive_u", cpus=(1, 4), mem=(GIB, 8 * GIB), ram=from_start(2 * GIB), small_cpus=1,
+                      tree=own),
     "microchip-icicle-kit": Board("riscv64", "microchip-icicle-kit", cpus=(4, 4), mem=(2 * GIB, 2 * GIB), small_cpus=1,
-                                  tools=FROM_LINUX, arguments=("-bios", OPENSBI, "-serial", "null"),
-                                  tree=linux("riscv/boot/dts/microchip/mpfs-icicle-kit", memory=icicle_memory)),
+                                  ram=icicle_ram, kept=4 * MIB, tools=FROM_LINUX,
+                                  arguments=("-bios", OPENSBI, "-serial", "null"),
+                                  tree=linux_with_memory("riscv/boot/dts/microchip/mpfs-icicle-kit")),
 }
 
 
@@ -187,6 +207,10 @@ def tools(isa):
 
 def of(machine):
     return BOARDS[machine.board]
+
+
+def ram(machine):
+    return of(machine).ram(machine.mem)
 
 
 def machine(name, **changes):
@@ -221,7 +245,7 @@ def check(machine):
     if machine.isa != board.isa:
         raise Problem(f"{machine.board} is a board for {board.isa}: quire run {board.isa} --board {machine.board}", status=2)
     if machine.chain != "direct":
-        raise Problem(f"{machine.board} runs by --boot direct only, and this is {machine.chain}", status=2)
+        raise Problem(f"{machine.board} is booted by direct only, not by {machine.chain}", status=2)
     if machine.cpu:
         raise Problem(f"{machine.board} has its own CPUs; --cpu cannot change them", status=2)
     if machine.nodes != 1:

@@ -44,7 +44,8 @@ class Job:
 # ---- QEMU loads the kernel --------------------------------------------------------------------------------
 
 def by_qemu(kernel, job):
-    initrd = ["-initrd", job.machine.initrd] if job.machine.initrd else []
+    by_board = job.machine.board and boards.of(job.machine).own_initrd
+    initrd = ["-initrd", job.machine.initrd] if job.machine.initrd and not by_board else []
     return ["-kernel", str(kernel), "-append", job.line, *initrd]
 
 

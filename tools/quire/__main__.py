@@ -9,6 +9,7 @@ if sys.version_info < (3, 11):
 
 import bench
 import debug
+import image
 import options
 import replay
 import run
@@ -16,8 +17,8 @@ import setup
 import tests
 import ui
 
-COMMANDS = {c.name: c for c in (run.RUN, tests.TEST, bench.BENCH, run.INSPECT, replay.REPLAY, debug.DEBUG,
-                                setup.SETUP)}
+COMMANDS = {c.name: c for c in (run.RUN, image.IMAGE, tests.TEST, bench.BENCH, run.INSPECT, replay.REPLAY,
+                                debug.DEBUG, setup.SETUP)}
 
 
 def overview():

@@ -50,7 +50,7 @@ quire.img          the kernel; EFI/BOOT/{efi} is the same file
 quire.cfg          the kernel's command line, one line: options, then " -- " and commands to run{cfg_reader}
 {files}
 To change the command line, edit {configs}.
-To hand a boot archive over, put it here as quire.initrd{archive}.
+To hand a boot archive over, put it here as quire.initrd{archive}
 {firmware}"""
 
 
@@ -69,7 +69,7 @@ def readme(board, isa, name, names):
         title=board.title, isa=isa, name=name, console=board.console, efi=chains.EFI_NAME[isa],
         cfg_reader="" if "config.txt" in names else ", for EFI", configs=" and ".join(configs),
         files="".join(f"{file:<18} {why}\n" for file, why in known.items() if file in names),
-        archive=f"; then also {' and '.join(missing)}" if missing else "",
+        archive="".join(f",\n  with {text}" for text in missing) + ".",
         firmware="".join(["\nBeside this image the board needs\n", *(f"  {row}\n" for row in board.firmware)])
         if board.firmware else "")
     return text.replace("\n", "\r\n").encode()

@@ -77,22 +77,24 @@ def read(path, name):
 
 @pytest.mark.parametrize("isa", build.ISAS)
 def test_the_same_goes_in_the_same_comes_out(tmp_path, isa):
-    """In another folder, with other rights, another time zone, language and home, and options of mtools set."""
+    """In another folder, by another name, with other rights, another time zone, language and home, and options of mtools
+    set."""
     archive = tmp_path / "archive"
     archive.write_bytes(b"archive" * 1000)
     there, here = tmp_path / "there", tmp_path / "here"
     odd = os.environ | {"TZ": "Asia/Kathmandu", "LC_ALL": "tr_TR.UTF-8", "HOME": str(tmp_path), "MTOOLS_NO_VFAT": "1",
                         "SOURCE_DATE_EPOCH": "1000000000", "MTOOLS_LOWER_CASE": "1"}
     (tmp_path / ".mtoolsrc").write_text("MTOOLS_NO_VFAT=1\n")
-    words = ("image", isa, "--exec", "map", "--initrd", archive, "-o", "disk.img")
-    for folder, given in ((there, {}), (here, {"env": odd, "umask": 0o077})):
+    for name, folder, given in (("disk.img", there, {}), ("other.img", here, {"env": odd, "umask": 0o077})):
         folder.mkdir()
-        done = quire(*words, cwd=folder, **given)
+        done = quire("image", isa, "--exec", "map", "--initrd", archive, "-o", name, cwd=folder, **given)
         assert done.returncode == 0, done.stderr
         archive.chmod(0o400)
         os.utime(archive, (1, 1))
-    for suffix in SUFFIXES:
-        assert (there / f"disk.img{suffix}").read_bytes() == (here / f"disk.img{suffix}").read_bytes(), suffix
+    for suffix in ("", ".bmap", ".xz"):
+        assert (there / f"disk.img{suffix}").read_bytes() == (here / f"other.img{suffix}").read_bytes(), suffix
+    sums = (here / "other.img.sha256").read_text().replace("other", "disk")
+    assert (there / "disk.img.sha256").read_text() == sums
     assert names(there) == sorted(f"disk.img{suffix}" for suffix in SUFFIXES)
 
 

@@ -40,14 +40,14 @@ BMAP = """<?xml version="1.0" ?>
 
 README = """Quire on a disk: {title} ({isa})
 
-Flash     bmaptool copy {name} /dev/DISK
-          or: xz -dc {name}.xz | dd of=/dev/DISK bs=4M conv=fsync
+Flash     bmaptool copy FILE /dev/DISK
+          or: xz -dc FILE.xz | dd of=/dev/DISK bs=4M conv=fsync
           bmaptool leaves alone what board firmware is there already; dd overwrites it.
-Verify    sha256sum -c {name}.sha256
+Verify    sha256sum -c FILE.sha256
 Console   {console}
 
-quire.img          the kernel; EFI/BOOT/{efi} is the same file
-quire.cfg          the kernel's command line, one line: options, then " -- " and commands to run{cfg_reader}
+quire.img               the kernel; EFI/BOOT/{efi} is the same file
+quire.cfg               the kernel's command line, one line: options, then " -- " and commands to run
 {files}
 To change the command line, edit {configs}.
 To hand a boot archive over, put it here as quire.initrd{archive}
@@ -56,7 +56,7 @@ To hand a boot archive over, put it here as quire.initrd{archive}
 
 # ---- What is on it ----------------------------------------------------------------------------------------
 
-def readme(board, isa, name, names):
+def readme(board, isa, names):
     known = {"extlinux/extlinux.conf": "the same for U-Boot, which prefers it to EFI",
              "grub.cfg": "the same for GRUB, which starts from the BIOS boot partition",
              "config.txt": "for Raspberry Pi's firmware, which takes the command line from quire.cfg",
@@ -66,16 +66,15 @@ def readme(board, isa, name, names):
                "config.txt": "\"initramfs quire.initrd followkernel\" in config.txt"}
     missing = [] if "quire.initrd" in names else [text for file, text in loaders.items() if file in names]
     text = README.format(
-        title=board.title, isa=isa, name=name, console=board.console, efi=chains.EFI_NAME[isa],
-        cfg_reader="" if "config.txt" in names else ", for EFI", configs=" and ".join(configs),
-        files="".join(f"{file:<18} {why}\n" for file, why in known.items() if file in names),
+        title=board.title, isa=isa, console=board.console, efi=chains.EFI_NAME[isa], configs=" and ".join(configs),
+        files="".join(f"{file:<23} {why}\n" for file, why in known.items() if file in names),
         archive="".join(f",\n  with {text}" for text in missing) + ".",
         firmware="".join(["\nBeside this image the board needs\n", *(f"  {row}\n" for row in board.firmware)])
         if board.firmware else "")
     return text.replace("\n", "\r\n").encode()
 
 
-def files_for(board, isa, name, kernel, line, initrd):
+def files_for(board, isa, kernel, line, initrd):
     """Names on the EFI system partition, and what they hold."""
     files = {f"EFI/BOOT/{chains.EFI_NAME[isa]}": kernel.image, "quire.img": kernel.image, "quire.cfg": f"{line}\n".encode()}
     if chains.runs("uboot-extlinux", isa):
@@ -86,7 +85,7 @@ def files_for(board, isa, name, kernel, line, initrd):
         files["config.txt"] = (board.config_txt + ("initramfs quire.initrd followkernel\n" if initrd else "")).encode()
     if initrd:
         files["quire.initrd"] = initrd
-    return files | {"README.TXT": readme(board, isa, name, files)}
+    return files | {"README.TXT": readme(board, isa, files)}
 
 
 # ---- Beside it --------------------------------------------------------------------------------------------
@@ -167,7 +166,7 @@ def make(path, board, isa, kernel, line, initrd=None, step=None):
     note = step.note if step else lambda text: None
     with places.scratch() as scratch, tempfile.TemporaryDirectory(dir=path.parent, prefix=".quire-image-") as folder:
         note("files")
-        made = disk.make(scratch / "disk.img", files_for(board, isa, path.name, kernel, line, initrd), board.layout)
+        made = disk.make(scratch / "disk.img", files_for(board, isa, kernel, line, initrd), board.layout)
         if chains.runs("grub-bios", isa):
             disk.install_grub(made, chains.grub_image(scratch, "i386-pc", ("biosdisk",)))
         ranges = disk.written(made)

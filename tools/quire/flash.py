@@ -54,7 +54,7 @@ BOARDS = {board.name: board for board in (
     Board("generic", ("riscv64", "aarch64"), "a machine with UEFI or U-Boot of its own"),
     Board("rpi4", ("aarch64",), "Raspberry Pi 4", config_txt=PI_CONFIG, console=HEADER + "115200 baud",
           firmware=("start4.elf, fixup4.dat and bcm2711-rpi-4-b.dtb of Raspberry Pi's firmware: copy them here, beside",
-                    "this file. They are not free software, and so not in this image.")),
+                    "this file. That firmware is not free software, and so not in this image.")),
     Board("rpi5", ("aarch64",), "Raspberry Pi 5", config_txt=PI_CONFIG + "os_check=0\n", console="the 3-pin connector between the HDMI "
           "sockets, 3.3 V, 115200 baud",
           firmware=("bcm2712-rpi-5-b.dtb of Raspberry Pi's firmware: copy it here, beside this file. The rest of the",

@@ -194,14 +194,15 @@ def image(options):
     variant = run.variant_from(options)
     packages.ensure((*tools(options.isa), *packages.compilers(options.isa, variant)))
     kernel = build.kernel(options.isa, variant)
-    with ui.Step(f"image {places.shown(path)}") as step:
+    shown = options.o or places.shown(path)
+    with ui.Step(f"image {shown}") as step:
         ranges = make(path, board, options.isa, kernel, line, options.initrd, step)
     size, filled = os.stat(path).st_size, sum(end - start for start, end in ranges)
-    print(f"{places.shown(path)}: {board.title}, {options.isa}; {size / disk.MIB:.0f} MiB, "
+    print(f"{shown}: {board.title}, {options.isa}; {size / disk.MIB:.0f} MiB, "
           f"{filled / disk.MIB:.1f} MiB of them to write")
     print("  beside it: " + ", ".join(one.name for one in beside(path)))
-    print(f"  try it:    ./quire run {options.isa} --image {places.shown(path)}")
-    print(f"  flash it:  bmaptool copy {places.shown(path)} /dev/DISK")
+    print(f"  try it:    ./quire run {options.isa} --image {shown}")
+    print(f"  flash it:  bmaptool copy {shown} /dev/DISK")
     return 0
 
 

@@ -88,8 +88,10 @@ def image_problem(outcome, text, typed):
     tests = ktap.parse(text)
     if tests.failed:
         return f"{ui.plural(len(tests.failed), 'self-test')} failed: {tests.failed[0][0]}"
-    return tests.problem and (f"the machine ended without a status, and with {tests.problem}: an image made with --append "
-                              "qemu-exit tells its status to QEMU")
+    if tests.problem and tests.count:
+        return f"the self-tests' report is not complete: {tests.problem}"
+    return tests.problem and ("the machine ended without a status and without a report of self-tests; an image made with "
+                              "--append qemu-exit has a status")
 
 
 def run_image(options):
@@ -108,7 +110,7 @@ def run_image(options):
             outcome = start(line, options, write)
         else:
             typed = folder / "typed"
-            typed.write_text("\n".join(words.strip() for words in options.exec.split(";")) + "\n")
+            typed.write_text("\n".join(words.strip() for words in options.exec.split(";")))
             with open(typed, "rb") as file:
                 outcome = emulator.run(line, write, options.timeout or EXEC_TIMEOUT, typed=file.fileno())
     if problem := image_problem(outcome, shown.decode(errors="replace"), options.exec is not None):

@@ -108,11 +108,12 @@ def test_the_clock_does_not_count(images):
 # ---- Nothing wrong with it --------------------------------------------------------------------------------
 
 def assert_clean(path, folder):
-    """By sgdisk, and by fsck.fat for the EFI system partition, the last one."""
+    """By sgdisk, and by fsck.fat for the EFI system partition, the last one. Where sgdisk finds no table it makes one in
+    memory, and nothing wrong with that: anything it says before is a complaint."""
     packages.ensure(("sgdisk", "fsck.fat"))
     checked = subprocess.run(["/sbin/sgdisk", "-v", path], capture_output=True, text=True)
-    assert checked.returncode == 0 and "No problems found" in checked.stdout, checked.stdout
-    assert not set(checked.stdout.split()) & {"Warning!", "Caution:", "Problem:"}, checked.stdout
+    assert checked.returncode == 0 and checked.stdout.strip().startswith("No problems found."), checked.stdout
+    assert checked.stderr == ""
     _, start, size = list(disk.partitions(path).values())[-1]
     volume = folder / "volume"
     with open(path, "rb") as file, open(volume, "wb") as out:
@@ -224,6 +225,7 @@ def test_every_loader_finds_its_files(images, isa, board):
     assert read(path, "quire.cfg") == b"cpus=1 -- map\n"
     text = read(path, "README.TXT").decode("ascii")
     assert flash.BOARDS[board].title in text and "sha256sum -c" in text and text.count("\n") == text.count("\r\n")
+    assert text.endswith("\r\n") and "\0" not in text
     assert not [line for line in text.splitlines() if len(line) > 120]
     extlinux, grub, pi = ("extlinux.conf" in text, "grub.cfg" in text, "config.txt" in text)
     assert (extlinux, grub, pi) == (isa != "x86_64", isa == "x86_64", board.startswith("rpi"))
@@ -290,7 +292,11 @@ def test_no_room_for_large_files(old, size):
     assert names(old.parent) == ["disk.img"] and old.read_text() == "old"
 
 
-@pytest.mark.skipif(os.geteuid() != 0 or shutil.which("unshare") is None, reason="mounting a small file system needs root")
+MOUNTS = pytest.mark.skipif(os.geteuid() != 0 or shutil.which("unshare") is None,
+                            reason="mounting a small file system needs root")
+
+
+@MOUNTS
 @pytest.mark.parametrize("size", ["64k", "1m", "1900k"])
 def test_no_space_where_it_shall_be(tmp_path, size):
     """In turn for the image, for what is beside it."""
@@ -303,6 +309,17 @@ def test_no_space_where_it_shall_be(tmp_path, size):
         pytest.skip("no file system can be mounted here")
     assert done.returncode == 1
     assert "No space left on device" in done.stderr and done.stderr.splitlines()[-2:] == ["disk.img", "old"]
+
+
+@MOUNTS
+def test_no_space_for_the_work(tmp_path):
+    """mtools may not notice: the space is taken before they run."""
+    script = (f"mount -t tmpfs -o size=66m none {tmp_path} || exit 77; cd {ROOT}/tools/quire; {sys.executable} -c 'import disk; "
+              f"disk.make(\"{tmp_path}/disk.img\", {{\"README.TXT\": b\"text\"}})'")
+    done = subprocess.run(["unshare", "-m", "sh", "-c", script], capture_output=True, text=True)
+    if done.returncode == 77 or "unshare" in done.stderr:
+        pytest.skip("no file system can be mounted here")
+    assert done.returncode == 1 and "OSError: [Errno 28] No space left on device" in done.stderr
 
 
 def test_a_folder_that_cannot_be_written_to(tmp_path, monkeypatch):

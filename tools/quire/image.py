@@ -195,8 +195,12 @@ def image(options):
     packages.ensure((*tools(options.isa), *packages.compilers(options.isa, variant)))
     kernel = build.kernel(options.isa, variant)
     shown = options.o or places.shown(path)
-    with ui.Step(f"image {shown}") as step:
-        ranges = make(path, board, options.isa, kernel, line, options.initrd, step)
+    try:
+        with ui.Step(f"image {shown}") as step:
+            ranges = make(path, board, options.isa, kernel, line, options.initrd, step)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        raise Problem(f"{shown} cannot be made: {where}{error.strerror}") from None
     size, filled = os.stat(path).st_size, sum(end - start for start, end in ranges)
     print(f"{shown}: {board.title}, {options.isa}; {size / disk.MIB:.0f} MiB, "
           f"{filled / disk.MIB:.1f} MiB of them to write")

@@ -26,6 +26,7 @@ import image  # noqa: E402
 import packages  # noqa: E402
 import run  # noqa: E402
 from emulator import Outcome  # noqa: E402
+from machine import Machine  # noqa: E402
 from ui import Problem  # noqa: E402
 
 SUFFIXES = ("", ".bmap", ".sha256", ".xz")
@@ -382,6 +383,15 @@ def test_what_cannot_be_run(tmp_path, words, says):
 
 def test_an_image_of_another_isa(images):
     fails(quire("run", "riscv64", "--image", images("aarch64")), "was it made for riscv64?", 2)
+
+
+@pytest.mark.parametrize("isa, chain", [(isa, chain) for chain in chains.CHAINS for isa in build.ISAS
+                                        if chains.runs(chain, isa) and chain not in chains.WITHOUT_DISK])
+def test_firmware_writes_to_no_image(tmp_path, images, isa, chain):
+    path = images(isa)
+    line = chains.command(Machine(isa, chain=chain, image=str(path)), None, folder=tmp_path)
+    drives = [word for word in line if f"file={path}" in word]
+    assert len(drives) == 1 and drives[0].endswith(",snapshot=on")
 
 
 GOOD = "1..1\nok 1 a.b\n"

@@ -247,12 +247,23 @@ static status_t prepare(const struct topo_cpu *described, struct percpu **prepar
     return status;
 }
 
+/* Undoes prepare for the CPU described last, which nobody has started. */
+static void withdraw(struct percpu *cpu)
+{
+    cpus_described--;
+    stack_destroy(2 * cpu->index);
+    stack_destroy(2 * cpu->index + 1);
+    if (frame_free(pfn_of(port_virt_to_phys(cpu)), 1) != OK)
+        port_panic("the frame of a CPU's data cannot be freed");
+}
+
 #define START_TIMEOUT_NS UINT64_C(2000000000)
 #define START_POLL_NS UINT64_C(100000)
 
-static void start(const struct topo_cpu *described)
+/* False: there is no means to start CPUs at all, so no other need be tried. */
+static bool start(const struct topo_cpu *described)
 {
-    struct percpu *cpu;
+    struct percpu *cpu = NULL;
     status_t status = prepare(described, &cpu);
     if (status == OK) {
         frame_cpu_node(cpu->index, described->node);
@@ -262,11 +273,16 @@ static void start(const struct topo_cpu *described)
     uint64_t deadline = hal_time_ns() + START_TIMEOUT_NS;
     while (status == OK && !is_online(cpu) && hal_time_ns() < deadline)
         cpu_sleep(START_POLL_NS);
-    if (status != OK)
+    if (status == ERR_UNSUPPORTED) {
+        kprintf("warning: the firmware offers nothing to start CPU %#llx and others by; they stay off\n",
+                (unsigned long long)described->hw_id);
+        withdraw(cpu);
+    } else if (status != OK)
         kprintf("warning: CPU %#llx cannot be started: %s\n", (unsigned long long)described->hw_id,
                 status_name(status));
     else if (!is_online(cpu))
         kprintf("warning: CPU %#llx was started but did not come up\n", (unsigned long long)described->hw_id);
+    return status != ERR_UNSUPPORTED;
 }
 
 void cpus_start(unsigned limit)
@@ -275,8 +291,8 @@ void cpus_start(unsigned limit)
     limit = limit == 0 || limit > TOPO_MAX_CPUS ? TOPO_MAX_CPUS : limit;
     for (unsigned i = 0; i < topo->cpu_count; i++) {
         bool wanted = topo->cpu[i].enabled && topo->cpu[i].hw_id != percpu_boot.hw_id;
-        if (wanted && cpus_described < limit)
-            start(&topo->cpu[i]);
+        if (wanted && cpus_described < limit && !start(&topo->cpu[i]))
+            break;
     }
 }
 

@@ -10,6 +10,7 @@ import stat
 import subprocess
 import sys
 import time
+import zlib
 from pathlib import Path
 
 import pytest
@@ -283,6 +284,12 @@ def test_without_root_and_sudo_the_command_is_named(monkeypatch):
 
 # ---- The pieces that judge -------------------------------------------------------------------------------
 
+def report(*lines):
+    """As the kernel prints one."""
+    body = "".join(f"{line}\n" for line in (f"1..{len(lines)}", *lines))
+    return f"KTAP version 1\n{body}# totals: pass:0 fail:0 skip:0 crc:{zlib.crc32(body.encode()):08x}\n"
+
+
 def test_ktap_counts_each_kind():
     found = ktap.parse("KTAP version 1\n1..4\nok 1 a.b\n# file.c:3: no\nnot ok 2 a.c\n"
                        "ok 3 a.d # SKIP one node\nok 4 - e\n")
@@ -293,13 +300,36 @@ def test_ktap_counts_each_kind():
 
 
 @pytest.mark.parametrize("text, problem", [("", "no test plan"), ("ok 1 a\n", "no test plan"),
-                                           ("1..3\nok 1 a\n", "3 tests planned, 1 reported")])
+                                           ("1..3\nok 1 a\n", "3 tests planned, 1 reported"),
+                                           ("1..2\nok 2 b\nok 1 a\n", "result 2 where 1 was to come"),
+                                           ("1..1\n1..1\nok 1 a\n", "1 tests planned, 0 reported")])
 def test_ktap_that_breaks_off_is_noticed(text, problem):
     assert problem in ktap.parse(text).problem
 
 
-GOOD = "KTAP version 1\\n1..2\\nok 1 a.b\\nok 2 a.c # SKIP one node\\n"
-BAD = "KTAP version 1\\n1..2\\nok 1 a.b\\n# x.c:1: wrong\\nnot ok 2 a.c\\n"
+REPORTS = (report("ok 1 a.b", "not ok 2 a.c", "ok 3 a.d # SKIP one node") + "quire> selftest pt\n" +
+           report("ok 1 e.f", "ok 2 e.g"))
+
+
+def test_several_reports_count_together():
+    found = ktap.parse(REPORTS, reports=2)
+    assert (found.passed, [name for name, _ in found.failed], len(found.skipped)) == (["a.b", "e.f", "e.g"], ["a.c"], 1)
+    assert found.problem is None
+
+
+def test_a_console_that_loses_or_changes_any_byte_makes_no_success():
+    """What turns into another report at least says that something is wrong with it; noise between the lines may stay."""
+    good = ktap.parse(REPORTS, reports=2)
+    for at in range(len(REPORTS)):
+        for broken in (REPORTS[:at] + REPORTS[at + 1:], REPORTS[:at] + "x" + REPORTS[at:], REPORTS[:at] + "\n" + REPORTS[at:],
+                       REPORTS[:at] + REPORTS[at + 7:], REPORTS[:at]):
+            found = ktap.parse(broken, reports=2)
+            same = (found.passed, found.failed, found.skipped) == (good.passed, good.failed, good.skipped)
+            assert found.problem or same, broken
+
+
+GOOD = report("ok 1 a.b", "ok 2 a.c # SKIP one node").replace("\n", "\\n")
+BAD = report("ok 1 a.b", "not ok 2 a.c").replace("not ok", "# x.c:1: wrong\nnot ok").replace("\n", "\\n")
 
 
 @pytest.mark.parametrize("script, wanted, passed, failed, says", [
@@ -314,12 +344,13 @@ BAD = "KTAP version 1\\n1..2\\nok 1 a.b\\n# x.c:1: wrong\\nnot ok 2 a.c\\n"
     (f"printf '{GOOD}'; exit 33", {"expect": ("^zones",)}, 1, 1, "lacks /^zones/"),
     (f"printf '{GOOD}'; exit 33", {"refuse": ("a.b",)}, 1, 1, 'holds "a.b"'),
     (f"printf '{GOOD}'; exit 33", {"check": lambda output: "odd"}, 1, 1, "odd"),
+    (f"printf '{GOOD}'; exec sleep 60", {"timeout": 60, "silence": 1}, 1, 1, "no end within 1 s"),
     ("exec sleep 60", {"script": "", "status": boot.HANG}, 1, 0, ""),
 ])
 def test_what_a_boot_test_makes_of_a_boot(fake, monkeypatch, script, wanted, passed, failed, says):
     monkeypatch.setenv("PATH", f"{fake(script)}:{os.environ['PATH']}")
     test = boot.Boot("a fake", machine.Machine("riscv64"), **{"timeout": 1} | wanted)
-    result = boot.run(test, build.Kernel("riscv64", Path("elf"), Path("image")))
+    result = boot.run(test, build.Kernel("riscv64", Path("elf"), Path("image"))).result("boot", test.name)
     assert (result.passed, result.failed) == (passed, failed)
     assert says in "\n".join(result.details)
 

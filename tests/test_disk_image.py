@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import xml.etree.ElementTree
+import zlib
 from pathlib import Path
 
 import pytest
@@ -394,23 +395,34 @@ def test_firmware_writes_to_no_image(tmp_path, images, isa, chain):
     assert len(drives) == 1 and drives[0].endswith(",snapshot=on")
 
 
-GOOD = "1..1\nok 1 a.b\n"
+def report(*lines):
+    """As the kernel writes it."""
+    crc = zlib.crc32("".join(f"{line}\n" for line in lines).encode())
+    return "\n".join([*lines, f"# totals: pass:1 fail:0 skip:0 crc:{crc:08x}", ""])
 
 
-@pytest.mark.parametrize("status, text, typed, says", [
-    (33, "", False, None),
-    (35, GOOD, False, "a command failed"),
-    (None, GOOD, False, "no end within"),
-    (0, GOOD, False, None),
-    (0, "", False, "without a status and without a report of self-tests"),
-    (0, "1..2\nok 1 a.b\n", False, "report is not complete: 2 tests planned, 1 reported"),
-    (0, "1..1\nnot ok 1 a.b\n", False, "1 self-test failed: a.b"),
-    (0, GOOD + "*** quire stops: no memory\n", False, "quire stops"),
-    (0, GOOD, True, "did not get all commands"),
-    (0, GOOD + "\x1b[Kquire> \x1b[Kpoweroff\n", True, None),
+GOOD = report("1..1", "ok 1 a.b")
+ENDED = "\x1b[Kquire> \x1b[Kpoweroff\n"
+
+
+@pytest.mark.parametrize("status, text, script, says", [
+    (33, "", None, None),
+    (35, GOOD, None, "a command failed"),
+    (None, GOOD, None, "no end within"),
+    (0, GOOD, None, None),
+    (0, GOOD + GOOD, None, None),
+    (0, "", None, "without a status and without a report of self-tests"),
+    (0, report("1..2", "ok 1 a.b"), None, "report is not complete: 2 tests planned, 1 reported"),
+    (0, GOOD.replace("a.b", "a.c"), None, "report is not complete: the report's sum"),
+    (0, report("1..1", "not ok 1 a.b"), None, "1 self-test failed: a.b"),
+    (0, GOOD + "*** quire stops: no memory\n", None, "quire stops"),
+    (0, GOOD, "selftest", "did not get all commands"),
+    (0, GOOD + ENDED, "selftest", None),
+    (0, GOOD + ENDED, "selftest a; selftest b", "report is not complete: 1 test reports instead of 2"),
+    (0, ENDED, "map", "without a report of self-tests"),
 ])
-def test_how_the_run_of_an_image_is_judged(status, text, typed, says):
-    problem = run.image_problem(Outcome("qemu", status, 1.0), text, typed)
+def test_how_the_run_of_an_image_is_judged(status, text, script, says):
+    problem = run.image_problem(Outcome("qemu", status, 1.0), text, script)
     assert problem is None if says is None else says in problem
 
 

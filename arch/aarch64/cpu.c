@@ -5,7 +5,7 @@
  * Time is CNTVCT_EL0, which all CPUs share.
  */
 #include <arch/hal.h>
-#include <drivers/irqchip/gic.h>
+#include <drivers/irqchip/irqchip.h>
 #include <kernel/clock.h>
 #include <kernel/console.h>
 #include <kernel/early.h>
@@ -20,6 +20,7 @@
 
 bool cpu_has_cycles;
 uint32_t timer_intid;
+const struct irqchip *irqchip;
 
 static bool counts_instructions;
 
@@ -129,7 +130,7 @@ static status_t timer_init(uint32_t intid)
         return ERR_UNSUPPORTED;
     }
     timer_intid = intid != 0 ? intid : TIMER_INTID_USUAL;
-    if (!GIC_IS_PPI(timer_intid)) {
+    if (!IRQ_IS_PRIVATE(timer_intid)) {
         kprintf("timer: interrupt %u is not private to a CPU\n", timer_intid);
         return ERR_UNSUPPORTED;
     }
@@ -165,21 +166,23 @@ void timer_interrupt(void)
 
 static status_t irq_init_this_cpu(void)
 {
-    status_t status = gic_init_cpu(hal_percpu());
+    status_t status = irqchip->init_cpu(hal_percpu());
     if (status != OK) {
-        kprintf("gic: no redistributor answers for CPU %#llx\n", (unsigned long long)hal_percpu()->hw_id);
+        kprintf("interrupts: the controller has nothing for CPU %#llx\n", (unsigned long long)hal_percpu()->hw_id);
         return status;
     }
-    gic_enable_private(GIC_IPI);
-    gic_enable_private(timer_intid);
+    irqchip->enable(IRQ_IPI);
+    irqchip->enable(timer_intid);
     return OK;
 }
 
 status_t hal_irq_init(void)
 {
-    status_t status = gic_init(&machine.platform);
+    const struct platform *platform = &machine.platform;
+    irqchip = platform->bcm2836 != 0 && platform->gic_version == 0 ? &bcm2836_chip : &gic_chip;
+    status_t status = irqchip->init(platform);
     if (status == OK)
-        status = timer_init(machine.platform.timer_irq);
+        status = timer_init(platform->timer_irq);
     return status == OK ? irq_init_this_cpu() : status;
 }
 

@@ -2,7 +2,7 @@
  *
  * Entry, by the Linux arm64 boot protocol (Documentation/arch/arm64/booting.rst): EL1 or EL2, MMU and data
  * cache off, interrupts masked, x0 the device tree, the image anywhere on a 4 KiB border. And the entry of
- * CPUs that PSCI starts, which differs in what it finds ready.
+ * CPUs that are started later, which differs in what it finds ready.
  *
  * Until the MMU is on all memory is Device memory: no atomics, no unaligned access, no stack. What is written
  * meanwhile goes past the caches, so the lines of .bss, which holds it all, are dropped before (a dirty one
@@ -78,6 +78,20 @@ primary:
     adrp    x21, _start
     ldr     x30, =primary_high
     b       mmu_on
+
+/* From a spin table: a CPU for which nobody waits any more stays here. */
+    .globl secondary_released
+secondary_released:
+    adrp    x2, released_cpu
+    add     x2, x2, #:lo12:released_cpu
+    ldp     x1, x0, [x2]
+    mrs     x2, mpidr_el1
+    ldr     x3, =MPIDR_AFFINITY
+    and     x2, x2, x3
+    cmp     x1, x2
+    b.eq    secondary_start
+1:  wfi
+    b       1b
 
 /* x0: the percpu, at its linked or directly mapped address. */
     .globl secondary_start

@@ -7,7 +7,7 @@
  * ever expected; the others are reported like SError and FIQ: as fatal.
  */
 #include <arch/hal.h>
-#include <drivers/irqchip/gic.h>
+#include <drivers/irqchip/irqchip.h>
 #include <kernel/address_space.h>
 #include <kernel/percpu.h>
 
@@ -220,17 +220,17 @@ static void overflow(struct trap_info *trap, const struct hal_regs *regs, unsign
 /* One interrupt per exception: what else is pending raises the next. */
 static void interrupt(void)
 {
-    uint32_t acknowledged = gic_acknowledge();
-    uint32_t intid = GIC_INTID(acknowledged);
-    if (intid == GIC_IPI) {
-        gic_end(acknowledged);
+    uint32_t acknowledged = irqchip->acknowledge();
+    uint32_t number = IRQ_NUMBER(acknowledged);
+    if (number == IRQ_IPI) {
+        irqchip->end(acknowledged);
         ipi_handle();
-    } else if (intid == timer_intid) {
+    } else if (number == timer_intid) {
         timer_interrupt(); /* the line must fall before the end of interrupt */
-        gic_end(acknowledged);
+        irqchip->end(acknowledged);
         timer_handle();
-    } else if (intid < GIC_SPURIOUS) {
-        gic_end(acknowledged);
+    } else if (number < IRQ_NONE) {
+        irqchip->end(acknowledged);
     }
 }
 

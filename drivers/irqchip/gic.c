@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
+ * Arm's Generic Interrupt Controller, versions 2 and 3 (and 4, which is 3 for us).
+ *
  * Version 2 (IHI 0048) is driven by memory-mapped registers: a distributor whose first words are banked per
  * CPU, and one CPU interface. Version 3 (IHI 0069) has a redistributor frame per CPU, found by its affinity,
  * and system registers in place of the CPU interface; affinity routing lets it pass eight CPUs.
@@ -13,7 +15,7 @@
 #include <kernel/console.h>
 #include <kernel/percpu.h>
 
-#include "gic.h"
+#include "irqchip.h"
 
 /* Distributor; a version 3 redistributor has the same layout for private interrupts in its second 64 KiB. */
 #define GICD_CTLR 0x000
@@ -48,6 +50,8 @@
 #define GICR_TYPER_LAST (1u << 4)
 #define GICR_WAKER_SLEEP (1u << 1)
 #define GICR_WAKER_ASLEEP (1u << 2)
+
+#define PRIVATE_INTERRUPTS 32
 
 #define PRIORITY 0xa0a0a0a0u /* of four interrupts */
 #define PRIORITY_MASK 0xf0   /* lets PRIORITY through */
@@ -93,13 +97,13 @@ static void private_reset(struct percpu *cpu, volatile void *base)
 {
     cpu->port[PORT_GIC_PRIVATE] = (uintptr_t)base;
     mmio_write32(base, GICD_ICENABLER, UINT32_MAX);
-    for (unsigned i = 0; i < GIC_PRIVATE; i += 4)
+    for (unsigned i = 0; i < PRIVATE_INTERRUPTS; i += 4)
         mmio_write32(base, GICD_IPRIORITYR + i, PRIORITY);
 }
 
-void gic_enable_private(uint32_t intid)
+static void gic_enable(uint32_t number)
 {
-    mmio_write32((volatile void *)hal_percpu()->port[PORT_GIC_PRIVATE], GICD_ISENABLER, 1u << intid);
+    mmio_write32((volatile void *)hal_percpu()->port[PORT_GIC_PRIVATE], GICD_ISENABLER, 1u << number);
 }
 
 /* ---- Version 2 ---------------------------------------------------------------------------------------- */
@@ -109,7 +113,7 @@ void gic_enable_private(uint32_t intid)
 static void v2_init_cpu(struct percpu *cpu)
 {
     uint32_t bits = 0;
-    for (unsigned i = 0; i < GIC_PRIVATE; i += 4)
+    for (unsigned i = 0; i < PRIVATE_INTERRUPTS; i += 4)
         bits |= mmio_read32(gic.dist, GICD_ITARGETSR + i);
     bits |= bits >> 16;
     cpu->port[PORT_GIC_TARGET] = (bits | bits >> 8) & 0xff;
@@ -163,7 +167,7 @@ static void v3_send(uint64_t hw_id, uint64_t intid)
 
 /* ---- Both --------------------------------------------------------------------------------------------- */
 
-status_t gic_init(const struct platform *platform)
+static status_t gic_init(const struct platform *platform)
 {
     bool v3 = platform->gic_version >= 3;
     if (platform->gic_version < 2 || platform->gic_dist == 0 || platform->gic_cpu == 0) {
@@ -187,7 +191,7 @@ status_t gic_init(const struct platform *platform)
     return OK;
 }
 
-status_t gic_init_cpu(struct percpu *cpu)
+static status_t gic_init_cpu(struct percpu *cpu)
 {
     if (gic.version == 3)
         return v3_init_cpu(cpu);
@@ -195,7 +199,7 @@ status_t gic_init_cpu(struct percpu *cpu)
     return OK;
 }
 
-uint32_t gic_acknowledge(void)
+static uint32_t gic_acknowledge(void)
 {
     if (gic.version == 2)
         return mmio_read32(gic.cpu, GICC_IAR);
@@ -204,7 +208,7 @@ uint32_t gic_acknowledge(void)
     return acknowledged;
 }
 
-void gic_end(uint32_t acknowledged)
+static void gic_end(uint32_t acknowledged)
 {
     if (gic.version == 2)
         mmio_write32(gic.cpu, GICC_EOIR, acknowledged);
@@ -213,11 +217,20 @@ void gic_end(uint32_t acknowledged)
     cpu_isb();
 }
 
-void gic_send_ipi(const struct percpu *target)
+static void gic_send_ipi(const struct percpu *target)
 {
     cpu_dsb();
     if (gic.version == 2)
-        mmio_write32(gic.dist, GICD_SGIR, (uint32_t)target->port[PORT_GIC_TARGET] << 16 | GIC_IPI);
+        mmio_write32(gic.dist, GICD_SGIR, (uint32_t)target->port[PORT_GIC_TARGET] << 16 | IRQ_IPI);
     else
-        v3_send(target->hw_id, GIC_IPI);
+        v3_send(target->hw_id, IRQ_IPI);
 }
+
+const struct irqchip gic_chip = {
+    .init = gic_init,
+    .init_cpu = gic_init_cpu,
+    .enable = gic_enable,
+    .acknowledge = gic_acknowledge,
+    .end = gic_end,
+    .send_ipi = gic_send_ipi,
+};

@@ -10,6 +10,8 @@ if sys.version_info < (3, 11):
 import bench
 import debug
 import image
+import lava
+import matrix
 import options
 import replay
 import run
@@ -17,8 +19,8 @@ import setup
 import tests
 import ui
 
-COMMANDS = {c.name: c for c in (run.RUN, image.IMAGE, tests.TEST, bench.BENCH, run.INSPECT, replay.REPLAY,
-                                debug.DEBUG, setup.SETUP)}
+COMMANDS = {c.name: c for c in (run.RUN, image.IMAGE, tests.TEST, matrix.MATRIX, bench.BENCH, run.INSPECT, replay.REPLAY,
+                                debug.DEBUG, lava.LAVA, setup.SETUP)}
 
 
 def overview():

@@ -5,6 +5,7 @@ import importlib.util
 import re
 import time
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Callable
 
 import chains
@@ -33,10 +34,12 @@ class Boot:
     image: Callable | None = None   # image(kernel) returns the disk to boot from, which holds the script
     variant: str = "debug"
     timeout: float = 120   # the self-tests take up to 20 s on an idle machine
+    silence: float | None = None    # seconds without output after which the machine is taken to hang
 
     @property
-    def has_tests(self):
-        return "selftest" in self.script.replace(";", " ").split()
+    def reports(self):
+        """How many reports of self-tests are to come."""
+        return self.script.replace(";", " ").split().count("selftest")
 
 
 @dataclass
@@ -82,15 +85,42 @@ def start(boot, kernel, folder, watch):
     if boot.prepare:
         line += boot.prepare(line, folder)
     if boot.typed is None:
-        return emulator.run(line, watch.write, boot.timeout)
+        return emulator.run(line, watch.write, boot.timeout, silence=boot.silence)
     keys = folder / "typed"
     keys.write_text(boot.typed)
     with open(keys, "rb") as file:
         return emulator.run(line, watch.write, boot.timeout, typed=file.fileno())
 
 
+@dataclass
+class Run:
+    """What came of a boot."""
+    boot: Boot
+    output: str
+    tests: ktap.Results
+    wrong: list                     # lines: what is wrong apart from self-tests that failed
+    seconds: float
+    prompt: float | None            # seconds until it was there
+    log: Path
+
+    @property
+    def details(self):
+        """Why it failed; nothing if it did not."""
+        lines = [f"{name}: {why}" for name, why in self.tests.failed] + self.wrong
+        if self.wrong:
+            lines += [f"| {line[:160]}" for line in self.output.splitlines()[-TAIL:]]
+        return lines + [f"all output: {places.shown(self.log)}"] if lines else []
+
+    def result(self, suite, name, note=None):
+        """It counts the self-tests, and the boot itself as one more."""
+        if note is None:
+            note = "" if self.prompt is None else f"prompt after {self.prompt:.1f} s"
+        return Result(suite, name, seconds=self.seconds, passed=len(self.tests.passed) + (not self.wrong),
+                      failed=len(self.tests.failed) + bool(self.wrong), note=note, details=self.details,
+                      skipped=[reason for _, reason in self.tests.skipped])
+
+
 def run(boot, kernel):
-    """Runs one boot; the result counts the self-tests that ran in it, and the boot itself as one more."""
     watch = Watch()
     with places.scratch() as folder:
         outcome = start(boot, kernel, folder, watch)
@@ -98,18 +128,9 @@ def run(boot, kernel):
     log = places.log_file(f"boot-{boot.machine.isa}-" + re.sub(r"\W+", "-", boot.name).strip("-"))
     log.write_text(output)
     wrong = list(problems(boot, outcome, output))
-    tests = ktap.parse(output) if boot.has_tests else ktap.Results()
+    tests = ktap.parse(output, boot.reports) if boot.reports else ktap.Results()
     if tests.problem:
         wrong.append(tests.problem)
     if tests.failed and outcome.status == STATUS_FAILED:
         wrong = [line for line in wrong if line != outcome.problem()]  # the failed tests say it better
-    result = Result("boot", f"{boot.machine.isa} {boot.name}", seconds=outcome.seconds,
-                    passed=len(tests.passed) + (not wrong), failed=len(tests.failed) + bool(wrong),
-                    skipped=[reason for _, reason in tests.skipped],
-                    note="" if watch.prompt is None else f"prompt after {watch.prompt:.1f} s")
-    result.details = [f"{name}: {why}" for name, why in tests.failed] + wrong
-    if wrong:
-        result.details += [f"| {line[:160]}" for line in output.splitlines()[-TAIL:]]
-    if result.failed:
-        result.details.append(f"all output: {places.shown(log)}")
-    return result
+    return Run(boot, output, tests, wrong, outcome.seconds, watch.prompt, log)

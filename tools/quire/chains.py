@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable
 
+import boards
 import disk
 import machine as machines
 import packages
@@ -270,11 +271,14 @@ def firmware(isa):
 
 def tools(machine):
     """What booting it needs, by packages.py's names."""
-    return (*packages.emulator(machine.isa), *way(machine).tools)
+    return (*packages.emulator(machine.isa), *way(machine).tools, *(boards.of(machine).tools if machine.board else ()))
 
 
 def prepared(machine):
     chosen = way(machine)
+    if machine.board:
+        boards.check(machine)
+        return chosen, boards.emulated(machine)
     words = machines.emulated(machine)
     if chosen.machine:
         words[words.index("-M") + 1] += f",{chosen.machine}"
@@ -288,8 +292,9 @@ def check(machine, script=None):
 
 
 def command(machine, kernel, script=None, folder=None):
-    """The emulator's whole command line but for its console (see emulator.py). folder: for files that the chain needs as
-    long as the machine runs; the direct chain needs none."""
+    """The emulator's whole command line but for its console (see emulator.py). folder: for files that the chain or the
+    board needs as long as the machine runs; the direct chain on QEMU's virt and q35 needs none."""
     chosen, words = prepared(machine)
     job = Job(machine, kernel, machines.kernel_line(machine, script), words, folder)
-    return [*words, *chosen.build(job), *machine.extra]
+    tree = boards.of(machine).tree(machine, folder) if machine.board else []
+    return [*words, *chosen.build(job), *tree, *machine.extra]

@@ -36,7 +36,7 @@ class Outcome:
         if self.status == STATUS_OK:
             return None
         if self.status is None:
-            return f"no end within {self.seconds:.0f} s: the machine hangs, or --timeout is too short"
+            return f"no end within {self.seconds:.0f} s: the machine hangs, or the time it is given is too short"
         if self.status == STATUS_FAILED:
             return "a command failed, or the kernel stopped"
         if self.status == 0:
@@ -153,15 +153,16 @@ def stop_all():
         process.kill()
 
 
-def read_until_end(process, deadline, write):
+def read_until_end(process, deadline, silence, write):
     """Passes output on, until write(bytes) returns True, which means that it was the last. False: the deadline came
-    first."""
+    first, or so many seconds without output."""
     stream = process.stdout.fileno()
     while True:
         left = None if deadline is None else deadline - time.monotonic()
         if left is not None and left <= 0:
             return False
-        if not select.select([stream], [], [], left)[0]:
+        wait = min((limit for limit in (left, silence) if limit is not None), default=None)
+        if not select.select([stream], [], [], wait)[0]:
             return False
         data = os.read(stream, 1 << 16)
         if not data:
@@ -170,8 +171,9 @@ def read_until_end(process, deadline, write):
             return True
 
 
-def run(command, write, timeout=None, typed=None):
-    """Runs a machine whose output goes to write(bytes). typed: a file descriptor to type from; None: no input."""
+def run(command, write, timeout=None, typed=None, silence=None):
+    """Runs a machine whose output goes to write(bytes), for so many seconds at most, and so many without output.
+    typed: a file descriptor to type from; None: no input."""
     began = time.monotonic()
     console = Console(write)
     with tempfile.TemporaryFile() as errors:
@@ -185,7 +187,7 @@ def run(command, write, timeout=None, typed=None):
                 feeder.watch(data)
             return console.halted
         try:
-            ended = read_until_end(process, None if timeout is None else began + timeout, take)
+            ended = read_until_end(process, None if timeout is None else began + timeout, silence, take)
             status = None if not ended else 0 if console.halted else process.wait()
             seconds = time.monotonic() - began
             console.finish()

@@ -10,6 +10,7 @@ MIB = 1 << 20
 COMMAND_LINE_MAX = 2047         # what the kernel keeps (BOOT_CMDLINE_MAX)
 NODES_MAX = 64                  # TOPO_MAX_NODES
 GICV2_CPUS = 8
+RISCV64_NODES = 4               # sockets of QEMU's virt
 STATUS_OK, STATUS_FAILED = 33, 35
 
 
@@ -42,6 +43,7 @@ class Machine:
     append: str = ""
     initrd: str | None = None
     chain: str = "direct"       # how the kernel is booted: see chains.py
+    board: str | None = None    # a QEMU board model instead of virt or q35: see boards.py
     image: str | None = None    # a given disk to boot from, instead of one that the chain makes
     extra: tuple = field(default=())
 
@@ -101,6 +103,8 @@ def numa_arguments(machine):
     if machine.isa == "riscv64" and machine.cpus < machine.nodes:
         raise Problem(f"riscv64 machines in QEMU have no nodes without CPUs: {machine.nodes} nodes need "
                       f"--cpus {machine.nodes} or more", status=2)
+    if machine.isa == "riscv64" and machine.nodes > RISCV64_NODES:
+        raise Problem(f"riscv64 machines in QEMU have {RISCV64_NODES} nodes at most", status=2)
     arguments = []
     cpus = list(node_cpus(machine.cpus, machine.nodes))
     for node, size in enumerate(node_sizes(machine.mem, machine.nodes)):

@@ -56,6 +56,7 @@ TOOLS = {
     "bmaptool": (program("bmaptool"), "bmap-tools"),
     "edk2-x86_64": (file("/usr/share/ovmf/OVMF.fd"), "ovmf"),
     "edk2-aarch64": (file("/usr/share/qemu-efi-aarch64/QEMU_EFI.fd"), "qemu-efi-aarch64"),
+    "linux-source": (file("/usr/src/linux-source-6.1.tar.xz"), "linux-source-6.1"),
     "u-boot": (file("/usr/lib/u-boot/qemu_arm64/u-boot.bin"), "u-boot-qemu"),
     "grub": (program("grub-mkimage"), "grub-common"),
     "grub-efi-x86_64": (file("/usr/lib/grub/x86_64-efi/kernel.img"), "grub-efi-amd64-bin"),
@@ -63,11 +64,25 @@ TOOLS = {
     "gdb": (program("gdb-multiarch"), "gdb-multiarch"),
     "valgrind": (program("valgrind"), "valgrind"),
     "pytest": (module("pytest"), "python3-pytest"),
+    "yaml": (module("yaml"), "python3-yaml"),
+    "jsonschema": (module("jsonschema"), "python3-jsonschema"),
+    "lava-common": (module("lava_common"), "lava-common"),
+    "jinja2": (module("jinja2"), "python3-jinja2"),
+    "requests": (module("requests"), "python3-requests"),
+    "pexpect": (module("pexpect"), "python3-pexpect"),
+    "configobj": (module("configobj"), "python3-configobj"),
+    "magic": (module("magic"), "python3-magic"),
+    "netifaces": (module("netifaces"), "python3-netifaces"),
+    "setproctitle": (module("setproctitle"), "python3-setproctitle"),
+    "pytz": (module("pytz"), "python3-tz"),
+    "pyudev": (module("pyudev"), "python3-pyudev"),
 }
 
 BUILD = ("meson", "ninja", "gcc", "libc")
 CLANG = ("clang", "lld", "llvm")
-TESTS = ("pytest", "dtc", "iasl")
+TESTS = ("pytest", "dtc", "iasl", "yaml", "jsonschema")
+LAVA_SCHEMA = ("yaml", "lava-common", "jinja2")
+LAVA = (*LAVA_SCHEMA, "requests", "pexpect", "configobj", "magic", "netifaces", "setproctitle", "pytz", "pyudev")
 
 
 def compilers(isa, variant="debug"):
@@ -138,3 +153,26 @@ def ensure(tools):
     still = [tool for tool in tools if not TOOLS[tool][0]()]
     if still:
         raise Problem(f"{', '.join(still)} still not found after installing {' '.join(packages)}; is PATH unusual?")
+
+
+def unpacked(packages, folder):
+    """The contents of packages that are not to be installed, because of what they would bring along, in a folder that
+    is laid out like /. What was unpacked once stays."""
+    with places.lock():
+        if folder.is_dir():
+            return folder
+        log = places.log_file("unpack")
+        with ui.Step(f"unpacking {' '.join(packages)}") as step, places.scratch() as scratch, open(log, "w") as output:
+            step.note()
+            got = subprocess.run(["apt-get", "download", *packages], cwd=scratch, stdout=output,
+                                 stderr=subprocess.STDOUT)
+            archives = sorted(scratch.glob("*.deb"))
+            for archive in archives if got.returncode == 0 else ():
+                got = subprocess.run(["dpkg", "-x", archive, scratch / "root"], stdout=output,
+                                     stderr=subprocess.STDOUT)
+            if got.returncode != 0 or len(archives) != len(packages):
+                output.flush()
+                raise Problem(f"{' '.join(packages)} could not be unpacked: {apt_reason(log)} ({places.shown(log)})")
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            (scratch / "root").rename(folder)
+    return folder

@@ -5,6 +5,7 @@ import re
 import sys
 from dataclasses import replace
 
+import boards
 import build
 import chains
 import emulator
@@ -37,6 +38,8 @@ MACHINE_OPTIONS = (
            + ", ".join(f"{isa.cpu} on {isa.name}" for isa in ISAS.values()) + ")"),
     Option("--boot", "CHAIN", "how the kernel is booted: " + ", ".join(chains.CHAINS) + "; uboot and grub mean their "
            "EFI forms (default direct)", choices=(*chains.CHAINS, *chains.ALIASES)),
+    Option("--board", "NAME", "one of QEMU's board models, with the CPUs and the memory that it has: "
+           + ", ".join(f"{name} ({board.isa})" for name, board in boards.BOARDS.items()), choices=tuple(boards.BOARDS)),
     Option("--append", "OPTIONS", "kernel options: paging=sv39|sv48|sv57|4|5, cpus=N, directmap=SIZE, movable=SIZE"),
     Option("--initrd", "FILE", "a file that the boot loader places in memory"),
     Option("--qemu-arg", "A", "one more word for QEMU's command line", repeat=True),
@@ -47,11 +50,12 @@ MACHINE_OPTIONS = (
 
 
 def machine_from(options):
-    machine = Machine(options.isa, mem=options.mem or Machine.mem, nodes=options.nodes or 1,
-                      cpus=options.cpus or Machine.cpus, cpu=options.cpu, append=options.append or "",
+    usual = boards.machine(options.board) if options.board else Machine(options.isa)
+    machine = replace(usual, isa=options.isa, mem=options.mem or usual.mem, nodes=options.nodes or 1,
+                      cpus=options.cpus or usual.cpus, cpu=options.cpu, append=options.append or "",
                       initrd=options.initrd and os.path.abspath(options.initrd), extra=tuple(options.qemu_arg),
                       chain=chains.named(options.boot))
-    return machine if options.cpus else with_enough_cpus(machine)
+    return machine if options.cpus or options.board else with_enough_cpus(machine)
 
 
 def variant_from(options):
@@ -75,23 +79,28 @@ def image_machine(options):
     return replace(machine_from(options), image=os.path.abspath(options.image), chain=chain)
 
 
-def image_problem(outcome, text, typed):
+def image_problem(outcome, text, script):
     """Why the run of an image was no success; None if it was one. An image made with qemu-exit ends with a status. Others
-    do not: there the report of the self-tests decides, and nothing that is missing counts as good."""
+    do not: there the reports of the self-tests decide, and nothing that is missing counts as good. script: what was typed,
+    or None."""
     if outcome.status != 0:
         return outcome.problem()
     text = re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", text)
     if found := re.search(r"^\*\*\* .*", text, re.MULTILINE):
         return found[0]
-    if typed and not re.search(r"^quire> poweroff$", text, re.MULTILINE):
+    if script is not None and not re.search(r"^quire> poweroff$", text, re.MULTILINE):
         return "the prompt did not get all commands; does the image run commands of its own?"
-    tests = ktap.parse(text)
+    if script is None:
+        reports = len(re.findall(r"^1\.\.\d+$", text, re.MULTILINE))
+    else:
+        reports = script.replace(";", " ").split().count("selftest")
+    if reports == 0:
+        return ("the machine ended without a status and without a report of self-tests; an image made with --append qemu-exit "
+                "has a status")
+    tests = ktap.parse(text, reports)
     if tests.failed:
         return f"{ui.plural(len(tests.failed), 'self-test')} failed: {tests.failed[0][0]}"
-    if tests.problem and tests.count:
-        return f"the self-tests' report is not complete: {tests.problem}"
-    return tests.problem and ("the machine ended without a status and without a report of self-tests; an image made with "
-                              "--append qemu-exit has a status")
+    return tests.problem and f"the self-tests' report is not complete: {tests.problem}"
 
 
 def run_image(options):
@@ -113,7 +122,7 @@ def run_image(options):
             typed.write_text("\n".join(words.strip() for words in options.exec.split(";")))
             with open(typed, "rb") as file:
                 outcome = emulator.run(line, write, options.timeout or EXEC_TIMEOUT, typed=file.fileno())
-    if problem := image_problem(outcome, shown.decode(errors="replace"), options.exec is not None):
+    if problem := image_problem(outcome, shown.decode(errors="replace"), options.exec):
         raise Problem(problem)
     return 0
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
 """quire setup: installs at once what the other commands would install when they need it."""
+import boards
 import build
 import chains
 import libfdt
@@ -13,7 +14,7 @@ def setup(options):
     isas = (options.isa,) if options.isa else build.ISAS
     tools = [*packages.CLANG, "libfuzzer", "gdb", *packages.TESTS]
     for isa in isas:
-        tools += [*packages.compilers(isa), *packages.emulator(isa), *chains.firmware(isa)]
+        tools += [*packages.compilers(isa), *packages.emulator(isa), *chains.firmware(isa), *boards.tools(isa)]
     packages.ensure(tools)
     with places.lock():
         libfdt.ensure()

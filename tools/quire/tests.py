@@ -13,10 +13,12 @@ import xml.etree.ElementTree
 import bench_kernel
 import boot
 import build
+import cells
 import chains
 import emulator
 import ktap
 import lint
+import matrix
 import packages
 import places
 import ui
@@ -240,9 +242,9 @@ def suite_build(report, options):
 def run_boot(report, test, kernel):
     name = f"{test.machine.isa} {test.name}"
     report.begin(name)
-    result = boot.run(test, kernel)
+    run = boot.run(test, kernel)
     report.end(name)
-    report.add(result)
+    report.add(run.result("boot", name))
 
 
 def suite_boot(report, options):
@@ -273,6 +275,14 @@ def suite_boot(report, options):
             raise
 
 
+# ---- matrix ----------------------------------------------------------------------------------------------
+
+def suite_matrix(report, options):
+    """The quick one. What it leaves out, and why, stands in its own output."""
+    isas = "|".join(options.isas)
+    matrix.run_matrix(matrix.Choice(only=(cells.expression(f"isa={isas}"),)), report)
+
+
 # ---- bench -----------------------------------------------------------------------------------------------
 
 def suite_bench(report, options):
@@ -289,7 +299,7 @@ def suite_bench(report, options):
 # ---- all -------------------------------------------------------------------------------------------------
 
 SUITES = {"lint": suite_lint, "host": suite_host, "fuzz": suite_fuzz, "corpus": suite_corpus, "cli": suite_cli,
-          "build": suite_build, "boot": suite_boot, "bench": suite_bench}
+          "build": suite_build, "boot": suite_boot, "matrix": suite_matrix, "bench": suite_bench}
 
 
 def test(options):
@@ -317,5 +327,6 @@ TEST = Command(
          "cli     this command and the tools\n"
          "build   debug, release and clang builds, and their size; inspect and unit tests without sanitizers\n"
          "boot    self-tests and more in QEMU: CPUs, memory, nodes, paging modes, faults\n"
+         "matrix  quire matrix: every chain, many machines\n"
          "bench   instructions that the kernel needs per operation, against budgets",
     examples=("quire test", "quire test --suite boot --isa riscv64"))

@@ -40,6 +40,7 @@ enum {
 /* In start.S and trap.S. */
 extern char early_root[];
 extern char secondary_start[];
+extern char secondary_released[];
 extern char vectors[];
 
 /* The root that hal_mmu_activate loaded last: physical, for CPUs that start later. */
@@ -53,6 +54,9 @@ uint64_t cpu_instructions(void);
 
 /* Cleans [start, start + size) to the point of coherency, where a CPU without caches reads. */
 void cpu_dcache_clean(const volatile void *start, uint64_t size);
+
+/* The machine's interrupt controller, from hal_irq_init on. */
+extern const struct irqchip *irqchip;
 
 /* The virtual timer's interrupt, and what makes its line fall. */
 extern uint32_t timer_intid;

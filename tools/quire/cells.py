@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: MIT
+"""The cells of the boot matrix: tests/matrix.toml read, what cannot be left out with its reason, and a small set of cells
+chosen that covers every value, or every pair of values, of what can be.
+
+The choice is greedy: the cell next that covers most of what is left. Of a few thousand cells that is done in a second,
+and it comes out the same each time."""
+import itertools
+import operator
+import re
+import tomllib
+from dataclasses import dataclass, replace
+
+import chains
+import places
+from machine import ISAS, Machine, parse_size
+from ui import Problem
+
+TABLE = places.ROOT / "tests/matrix.toml"
+AXES = ("chain", "cpus", "nodes", "mem", "paging", "cpu")
+FIELDS = ("isa", "board", *AXES, "share")
+TERM = re.compile(r"([a-z]+)(!=|<=|>=|=|<|>)([^=<>!].*)")
+COMPARE = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One boot. An axis that is None has the machine's default."""
+    isa: str
+    chain: str = "direct"
+    cpus: int = 4
+    nodes: int = 1
+    mem: str = "1G"
+    paging: str | None = None
+    cpu: str | None = None
+    board: str | None = None
+
+    @property
+    def name(self):
+        words = [self.isa, self.chain, f"cpus={self.cpus}", f"nodes={self.nodes}", f"mem={self.mem}"]
+        words += [f"{axis}={value}" for axis in ("paging", "cpu") if (value := getattr(self, axis)) is not None]
+        return " ".join(words)
+
+    @property
+    def share(self):
+        """Memory of each node, in bytes."""
+        return parse_size(self.mem) // self.nodes
+
+    def machine(self, initrd):
+        return Machine(self.isa, cpus=self.cpus, nodes=self.nodes, mem=parse_size(self.mem), cpu=self.cpu,
+                       append="" if self.paging is None else f"paging={self.paging}", chain=self.chain,
+                       initrd=initrd and str(initrd))
+
+
+# ---- Expressions ------------------------------------------------------------------------------------------
+
+def number(word):
+    """What a field or word is worth in a comparison by size: a count, or bytes."""
+    return int(word) if str(word).isdigit() else parse_size(word)
+
+
+def term(text):
+    """A test of cells: FIELD=VALUE|VALUE, FIELD!=VALUE, or FIELD<VALUE where VALUE may be a field as well."""
+    match = TERM.fullmatch(text)
+    if match is None or match[1] not in FIELDS:
+        raise ValueError(f"\"{text}\" is not FIELD=VALUE with a FIELD of {', '.join(FIELDS)}")
+    name, sign, right = match.groups()
+    if sign in ("=", "!="):
+        return lambda cell: (str(getattr(cell, name, None)) in right.split("|")) == (sign == "=")
+    if right not in FIELDS:
+        number(right)   # complains at once
+
+    def compare(cell):
+        left, other = getattr(cell, name, None), getattr(cell, right, None) if right in FIELDS else right
+        return left is not None and other is not None and COMPARE[sign](number(left), number(other))
+    return compare
+
+
+def expression(text):
+    """All terms of a text, which blanks separate. Raises ValueError."""
+    terms = [term(word) for word in text.split()]
+    return lambda cell: all(holds(cell) for holds in terms)
+
+
+# ---- What can be ------------------------------------------------------------------------------------------
+
+@dataclass(frozen=True)
+class Table:
+    script: str
+    timeout: float
+    silence: float
+    standard: dict
+    axes: dict                  # axis: values, by ISA
+    never: tuple                # (test of a cell, reason)
+    seconds: dict
+
+    def why_not(self, cell):
+        """Why a cell is not run; None if it is."""
+        way = chains.CHAINS[cell.chain][cell.isa]
+        if isinstance(way, str):
+            return f"{cell.isa} {cell.chain}: {way}"
+        if way.nodes and cell.nodes > 1:
+            return f"{cell.isa} {cell.chain}, several nodes: {way.nodes}"
+        return next((f"{when}: {why}" for when, holds, why in self.never if holds(cell)), None)
+
+    def cost(self, cell):
+        """Seconds, about."""
+        return self.seconds[cell.chain] + self.seconds["selftests"]
+
+
+def load():
+    with open(TABLE, "rb") as file:
+        data = tomllib.load(file)
+    try:
+        never = tuple((rule["when"], expression(rule["when"]), rule["why"]) for rule in data["never"])
+    except ValueError as error:
+        raise Problem(f"{places.shown(TABLE)}: {error}") from None
+    axes = {isa: data["axes"]["all"] | data["axes"][isa] for isa in ISAS}
+    return Table(data["script"], data["timeout"], data["silence"], data["standard"], axes, never, data["seconds"])
+
+
+def possible(table, isa):
+    """All cells of an ISA that can be run, and how many cannot, by reason."""
+    axes = {"chain": list(chains.CHAINS)} | table.axes[isa]
+    cells, reasons = [], {}
+    for values in itertools.product(*(axes[axis] for axis in AXES)):
+        cell = Cell(isa, *values)
+        if reason := table.why_not(cell):
+            reasons[reason] = reasons.get(reason, 0) + 1
+        else:
+            cells.append(cell)
+    return cells, reasons
+
+
+# ---- What is run ------------------------------------------------------------------------------------------
+
+def covered_by(cells, strength):
+    """For each cell, as the bits of a number, what it covers: all ways to have `strength` of its values together."""
+    numbers = {}
+    for cell in cells:
+        values = [(axis, getattr(cell, axis)) for axis in AXES]
+        bits = 0
+        for together in itertools.combinations(values, strength):
+            bits |= 1 << numbers.setdefault(together, len(numbers))
+        yield bits
+
+
+def cover(cells, strength):
+    """A few of the cells that cover together what all of them do. Each round takes one at least off what is left."""
+    bits = list(covered_by(cells, strength))
+    left, chosen = 0, []
+    for own in bits:
+        left |= own
+    while left:
+        best = max(range(len(cells)), key=lambda i: ((bits[i] & left).bit_count(), -i))
+        chosen.append(cells[best])
+        left &= ~bits[best]
+    return chosen
+
+
+def standard(table, isa):
+    """The standard machine through every chain of an ISA."""
+    for chain in chains.CHAINS:
+        cell = Cell(isa, chain, **table.standard)
+        if table.why_not(cell) is not None:
+            cell = replace(cell, nodes=1)
+        if table.why_not(cell) is None:
+            yield cell
+
+
+def choose(table, isa, full):
+    """The cells of an ISA to run, each once, and the reasons for what is not."""
+    cells, reasons = possible(table, isa)
+    if full:
+        chosen = [*standard(table, isa), *cover(cells, 2)]
+    else:
+        chosen = [*standard(table, isa), *cover([cell for cell in cells if cell.chain == "direct"], 1)]
+    return list(dict.fromkeys(chosen)), reasons

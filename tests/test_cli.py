@@ -87,7 +87,7 @@ def test_wrong_arguments_get_one_line_and_status_2(words, says):
     assert says in done.stderr
 
 
-@pytest.mark.parametrize("command", ["run", "test", "bench", "inspect", "replay", "debug", "setup"])
+@pytest.mark.parametrize("command", ["run", "image", "test", "bench", "inspect", "replay", "debug", "setup"])
 def test_help_is_the_same_in_both_places(command):
     asked, option = quire("help", command), quire(command, "--help")
     assert asked.returncode == option.returncode == 0

@@ -17,6 +17,9 @@
 #define ROUNDS(kernel, hosted) (kernel)
 #endif
 
+/* The same for operations of all CPUs together that wait for each other: each of many waits for its turn on few. */
+#define OPERATIONS(kernel, hosted) ROUNDS(2 * (kernel) / (test_cpus() + 1), hosted)
+
 /* Directly mapped frames from any node. */
 #define ANY_FRAMES(count_)                                                                                   \
     ((struct frame_request){.count = (count_), .node = FRAME_NODE_ANY, .zone = ZONE_NORMAL})

@@ -291,7 +291,7 @@ TEST(frame, ageing_on_all_cpus)
 {
     uint64_t before = frame_free_count();
     const char *what =
-        age_in_little_memory(false, ROUNDS(2, 8), ROUNDS(8000, frame_debug() == 0 ? 2000000 : 200000));
+        age_in_little_memory(false, ROUNDS(2, 8), OPERATIONS(8000, frame_debug() == 0 ? 2000000 : 200000));
 
     if (what != NULL)
         test_fail(test_result_, __FILE__, __LINE__, "%s", what);
@@ -302,7 +302,7 @@ TEST(frame, ageing_on_all_cpus)
 TEST(frame, drains_among_everything_else)
 {
     uint64_t before = frame_free_count();
-    const char *what = age_in_little_memory(true, 2, ROUNDS(4000, frame_debug() == 0 ? 200000 : 40000));
+    const char *what = age_in_little_memory(true, 2, OPERATIONS(4000, frame_debug() == 0 ? 200000 : 40000));
 
     if (what != NULL)
         test_fail(test_result_, __FILE__, __LINE__, "%s", what);

@@ -9,6 +9,7 @@ if sys.version_info < (3, 11):
 
 import bench
 import debug
+import image
 import lava
 import matrix
 import options
@@ -18,8 +19,8 @@ import setup
 import tests
 import ui
 
-COMMANDS = {c.name: c for c in (run.RUN, tests.TEST, matrix.MATRIX, bench.BENCH, run.INSPECT, replay.REPLAY, debug.DEBUG,
-                                lava.LAVA, setup.SETUP)}
+COMMANDS = {c.name: c for c in (run.RUN, image.IMAGE, tests.TEST, matrix.MATRIX, bench.BENCH, run.INSPECT, replay.REPLAY,
+                                debug.DEBUG, lava.LAVA, setup.SETUP)}
 
 
 def overview():

@@ -4,7 +4,7 @@ module there has boots(isa), which yields Boot."""
 import importlib.util
 import re
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Callable
 
@@ -31,6 +31,7 @@ class Boot:
     check: Callable | None = None   # check(output) returns what is wrong, or None
     prepare: Callable | None = None  # prepare(command line, folder) returns more arguments for QEMU
     typed: str | None = None        # typed at the prompt instead of a script
+    image: Callable | None = None   # image(kernel) returns the disk to boot from, which holds the script
     variant: str = "debug"
     timeout: float = 120   # the self-tests take up to 20 s on an idle machine
     silence: float | None = None    # seconds without output after which the machine is taken to hang
@@ -79,7 +80,8 @@ def problems(boot, outcome, output):
 
 
 def start(boot, kernel, folder, watch):
-    line = chains.command(boot.machine, kernel, None if boot.typed is not None else boot.script, folder)
+    machine = replace(boot.machine, image=str(boot.image(kernel))) if boot.image else boot.machine
+    line = chains.command(machine, kernel, None if boot.typed is not None else boot.script, folder)
     if boot.prepare:
         line += boot.prepare(line, folder)
     if boot.typed is None:

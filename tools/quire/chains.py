@@ -4,6 +4,7 @@ which it exists and the reason on the others. Nobody types at a loader's prompt:
 disk, or from QEMU itself."""
 import subprocess
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Callable
 
 import boards
@@ -20,6 +21,7 @@ UBOOT = {"x86_64": "/usr/lib/u-boot/qemu-x86_64/u-boot.rom",
          "riscv64": "/usr/lib/u-boot/qemu-riscv64_smode/u-boot.bin",
          "aarch64": "/usr/lib/u-boot/qemu_arm64/u-boot.bin"}
 AARCH64_RAM = 0x40000000        # where it starts on QEMU's virt
+UBOOT_AARCH64_USUAL = 128 * MIB # what U-Boot's own load addresses there are good for
 
 
 @dataclass(frozen=True)
@@ -59,8 +61,16 @@ def linux(job):
 
 # ---- Firmware loads it from a disk ------------------------------------------------------------------------
 
-def drive(path, device):
-    return ["-drive", f"if=none,id=disk,file={path},format=raw", "-device", f"{device},drive=disk"]
+def drive(path, device, name="disk", more=""):
+    file = str(path).replace(",", ",,")
+    return ["-drive", f"if=none,id={name},file={file},format=raw{more}", "-device", f"{device},drive={name}"]
+
+
+def boot_drive(job, make, device="virtio-blk-pci"):
+    """The disk that the chain makes, or the given image, which stays as it is whatever firmware writes to it."""
+    if job.machine.image:
+        return drive(job.machine.image, device, more=",snapshot=on")
+    return drive(make(job), device)
 
 
 def make_disk(job, files, **options):
@@ -75,11 +85,11 @@ def efi_disk(job):
 
 
 def ovmf(job):
-    return ["-bios", OVMF, *drive(efi_disk(job), "virtio-blk-pci")]
+    return ["-bios", OVMF, *boot_drive(job, efi_disk)]
 
 
 def edk2(job):
-    return ["-boot", "menu=on,splash-time=0", "-bios", EDK2_AARCH64, *drive(efi_disk(job), "virtio-blk-pci")]
+    return ["-boot", "menu=on,splash-time=0", "-bios", EDK2_AARCH64, *boot_drive(job, efi_disk)]
 
 
 def uboot_tree(job, boot_command):
@@ -97,23 +107,38 @@ def uboot_tree(job, boot_command):
     return ["-dtb", tree]
 
 
-def uboot(job, path, boot_command=None):
+def uboot(job, make, boot_command=None):
     if job.machine.isa == "x86_64":
-        return ["-bios", UBOOT["x86_64"], *drive(path, "virtio-blk-pci")]
+        return ["-bios", UBOOT["x86_64"], *boot_drive(job, make)]
     load = "-kernel" if job.machine.isa == "riscv64" else "-bios"   # OpenSBI starts it, or nobody does
-    return [load, UBOOT[job.machine.isa], *uboot_tree(job, boot_command), *drive(path, "virtio-blk-device")]
+    return [load, UBOOT[job.machine.isa], *uboot_tree(job, boot_command), *boot_drive(job, make, "virtio-blk-device")]
+
+
+FIND_PARTITION = "virtio scan; part list virtio 0 -bootable part; "
 
 
 def uboot_efi(job):
-    return uboot(job, efi_disk(job))
+    """An image has extlinux.conf as well, which U-Boot prefers: there it is told to take the EFI application."""
+    name = f"EFI/BOOT/{EFI_NAME[job.machine.isa]}"
+    command = f"{FIND_PARTITION}load virtio 0:${{part}} ${{kernel_addr_r}} {name}; bootefi ${{kernel_addr_r}} ${{fdtcontroladdr}}"
+    return uboot(job, efi_disk, command if job.machine.image else None)
+
+
+def extlinux(line, archive):
+    """U-Boot hands its own device tree over, as there is no `fdt` line: boards differ, and U-Boot knows its board."""
+    words = (("kernel", "/quire.img"), ("append", line), ("initrd", "/quire.initrd" if archive else ""))
+    rows = "".join(f"  {key} {value}\n" for key, value in words if value)
+    return f"default quire\ntimeout 0\nlabel quire\n{rows}".encode()
+
+
+def extlinux_disk(job):
+    return make_disk(job, {"quire.img": job.kernel.image, "extlinux/extlinux.conf": extlinux(job.line, job.machine.initrd)})
 
 
 def uboot_extlinux(job):
-    conf = f"default quire\ntimeout 0\nlabel quire\n  kernel /quire.img\n  append {job.line}\n"
-    if job.machine.initrd:
-        conf += "  initrd /quire.initrd\n"
-    path = make_disk(job, {"quire.img": job.kernel.image, "extlinux/extlinux.conf": conf.encode()})
-    return uboot(job, path, in_last_node(job.machine) if job.machine.nodes > 1 and job.machine.isa == "aarch64" else None)
+    machine = job.machine
+    tight = machine.isa == "aarch64" and (machine.nodes > 1 or machine.mem < UBOOT_AARCH64_USUAL)
+    return uboot(job, extlinux_disk, in_last_node(machine) if tight else None)
 
 
 def in_last_node(machine):
@@ -122,22 +147,22 @@ def in_last_node(machine):
     start = AARCH64_RAM + machine.mem - machines.node_sizes(machine.mem, machine.nodes)[-1]
     settings = {"scriptaddr": start + 2 * MIB, "pxefile_addr_r": start + 3 * MIB, "kernel_addr_r": start + 4 * MIB,
                 "ramdisk_addr_r": start + 16 * MIB, "fdt_addr": AARCH64_RAM, "fdt_high": (1 << 64) - 1}
-    return "; ".join([*(f"setenv {name} {value:#x}" for name, value in settings.items()), "virtio scan",
-                      "sysboot virtio 0:1 any ${scriptaddr} /extlinux/extlinux.conf"])
+    return "; ".join([*(f"setenv {name} {value:#x}" for name, value in settings.items()),
+                      FIND_PARTITION + "sysboot virtio 0:${part} any ${scriptaddr} /extlinux/extlinux.conf"])
 
 
 # ---- GRUB -------------------------------------------------------------------------------------------------
 
-def grub_config(job):
+def grub_config(line, archive):
     """Each word quoted by itself: GRUB passes a word with spaces on in quotation marks."""
-    words = " ".join("'" + word.replace("'", "'\\''") + "'" for word in job.line.split())
-    archive = "initrd /quire.initrd\n" if job.machine.initrd else ""
-    return f"linux /quire.img {words}\n{archive}boot\n".encode()
+    words = "".join(" '" + word.replace("'", "'\\''") + "'" for word in line.split())
+    initrd = "initrd /quire.initrd\n" if archive else ""
+    return f"linux /quire.img{words}\n{initrd}boot\n".encode()
 
 
-def grub_image(job, form, modules):
+def grub_image(folder, form, modules):
     """A GRUB that reads grub.cfg from the first partition it finds it on."""
-    search, image = job.folder / "search.cfg", job.folder / f"grub-{form}"
+    search, image = folder / "search.cfg", folder / f"grub-{form}"
     search.write_text("search --file /grub.cfg --set root\nconfigfile /grub.cfg\n")
     done = subprocess.run(["grub-mkimage", "-O", form, "-o", str(image), "-c", str(search), "-p", "/",
                            "part_gpt", "fat", "search", "configfile", "linux", "boot", "normal", *modules],
@@ -147,18 +172,27 @@ def grub_image(job, form, modules):
     return image
 
 
+def grub_files(job):
+    return {"quire.img": job.kernel.image, "grub.cfg": grub_config(job.line, job.machine.initrd)}
+
+
 def grub_efi(job):
-    loader = grub_image(job, "x86_64-efi", ("serial", "terminal"))
-    path = make_disk(job, {f"EFI/BOOT/{EFI_NAME['x86_64']}": loader, "quire.img": job.kernel.image,
-                           "grub.cfg": grub_config(job)})
-    return ["-bios", OVMF, *drive(path, "virtio-blk-pci")]
+    """With an image, GRUB is on a disk of its own, as on a PC that has it installed, and finds the image's grub.cfg."""
+    loader = {f"EFI/BOOT/{EFI_NAME['x86_64']}": grub_image(job.folder, "x86_64-efi", ("serial", "terminal"))}
+    if not job.machine.image:
+        return ["-bios", OVMF, *drive(make_disk(job, loader | grub_files(job)), "virtio-blk-pci")]
+    own = disk.make(job.folder / "disk.img", loader)
+    return ["-bios", OVMF, *drive(own, "virtio-blk-pci,bootindex=0", "loader"), *boot_drive(job, None)]
+
+
+def grub_disk(job):
+    path = make_disk(job, grub_files(job), layout=disk.WITH_BIOS)
+    disk.install_grub(path, grub_image(job.folder, "i386-pc", ("biosdisk",)))
+    return path
 
 
 def grub_bios(job):
-    core = grub_image(job, "i386-pc", ("biosdisk",))
-    path = make_disk(job, {"quire.img": job.kernel.image, "grub.cfg": grub_config(job)}, bios_boot=True)
-    disk.install_grub(path, core)
-    return drive(path, "virtio-blk-pci")
+    return boot_drive(job, grub_disk)
 
 
 # ---- The chains -------------------------------------------------------------------------------------------
@@ -189,16 +223,41 @@ CHAINS = {
                  "riscv64": NO_GRUB, "aarch64": NO_GRUB},
 }
 ALIASES = {"uboot": "uboot-efi", "grub": "grub-efi"}
+WITHOUT_DISK = ("direct", "linux")
+IMAGE_CHAIN = {"x86_64": "uefi", "riscv64": "uboot-efi", "aarch64": "uefi"}   # if nobody chooses one
 
 
 def named(name):
     return ALIASES.get(name, name) or "direct"
 
 
+def check_image(machine):
+    """Complains about what can be no disk for this machine."""
+    name, path = f"--image {machine.image}", Path(machine.image)
+    if machine.chain in WITHOUT_DISK:
+        raise Problem(f"{name}: with --boot {machine.chain} QEMU loads the kernel itself, and no disk", status=2)
+    if not path.is_file():
+        raise Problem(f"{name}: {'a folder' if path.is_dir() else 'no such file'}", status=2)
+    starts = [start for kind, start, _ in disk.partitions(path).values() if kind == disk.ESP]
+    if not starts:
+        packed = " (compressed? xz -dk unpacks it)" if path.suffix == ".xz" else ""
+        raise Problem(f"{name}: no disk with a GPT and an EFI system partition{packed}", status=2)
+
+
+def check_image_files(machine):
+    """The same with mtools, once they are there: is it for this ISA?"""
+    start = next(start for kind, start, _ in disk.partitions(machine.image).values() if kind == disk.ESP)
+    wanted = f"EFI/BOOT/{EFI_NAME[machine.isa]}"
+    if not disk.holds(machine.image, start, wanted):
+        raise Problem(f"--image {machine.image}: no {wanted} in it; was it made for {machine.isa}?", status=2)
+
+
 def way(machine):
     found = CHAINS[machine.chain][machine.isa]
     if isinstance(found, str):
         raise Problem(f"there is no {machine.chain} on {machine.isa}: {found}", status=2)
+    if machine.image:
+        check_image(machine)
     if found.nodes and machine.nodes > 1:
         raise Problem(f"{machine.chain} on {machine.isa} takes one node only: {found.nodes}", status=2)
     return found

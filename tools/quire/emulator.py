@@ -15,6 +15,7 @@ from machine import STATUS_FAILED, STATUS_OK
 from ui import Problem
 
 PROMPT = b"quire> "
+HALTED = b"halted: the power can be turned off"     # says the kernel where it cannot turn it off itself
 RUNNING = set()                 # every emulator that is not known to have ended
 
 
@@ -62,6 +63,8 @@ class Console:
         self.held = b""
         self.passing = False
         self.last = b"\n"
+        self.halted = False
+        self.tail = b""
 
     def feed(self, data):
         data = data.replace(b"\r", b"")
@@ -79,6 +82,9 @@ class Console:
     def put(self, data):
         if data:
             self.last = data[-1:]
+            seen = self.tail + data
+            self.halted = self.halted or HALTED in seen
+            self.tail = seen[-len(HALTED):]
             self.write(data)
 
     def flush(self):
@@ -148,7 +154,8 @@ def stop_all():
 
 
 def read_until_end(process, deadline, silence, write):
-    """Passes output on. False: the deadline came first, or so many seconds without output."""
+    """Passes output on, until write(bytes) returns True, which means that it was the last. False: the deadline came
+    first, or so many seconds without output."""
     stream = process.stdout.fileno()
     while True:
         left = None if deadline is None else deadline - time.monotonic()
@@ -160,7 +167,8 @@ def read_until_end(process, deadline, silence, write):
         data = os.read(stream, 1 << 16)
         if not data:
             return True
-        write(data)
+        if write(data):
+            return True
 
 
 def run(command, write, timeout=None, typed=None, silence=None):
@@ -177,9 +185,10 @@ def run(command, write, timeout=None, typed=None, silence=None):
             console.feed(data)
             if feeder:
                 feeder.watch(data)
+            return console.halted
         try:
             ended = read_until_end(process, None if timeout is None else began + timeout, silence, take)
-            status = process.wait(None if ended else 0) if ended else None
+            status = None if not ended else 0 if console.halted else process.wait()
             seconds = time.monotonic() - began
             console.finish()
         finally:

@@ -44,6 +44,7 @@ class Machine:
     initrd: str | None = None
     chain: str = "direct"       # how the kernel is booted: see chains.py
     board: str | None = None    # a QEMU board model instead of virt or q35: see boards.py
+    image: str | None = None    # a given disk to boot from, instead of one that the chain makes
     extra: tuple = field(default=())
 
 
@@ -125,16 +126,21 @@ def machine_type(machine):
     return name
 
 
-def kernel_line(machine, script):
-    """Options, then ` -- ` and the monitor's commands. qemu-exit asks the kernel to end with a status."""
-    if script is not None and "--" in machine.append.split():
+def command_line(options, script):
+    """Options, then ` -- ` and the monitor's commands."""
+    if script is not None and "--" in options.split():
         raise Problem("--append holds commands after \"--\" already; --exec cannot add to them", status=2)
-    words = ["qemu-exit", machine.append] + ([] if script is None else ["--", script])
+    words = [options] + ([] if script is None else ["--", script])
     line = " ".join(word for word in words if word)
     if len(line.encode()) > COMMAND_LINE_MAX:
         raise Problem(f"options and commands have {len(line.encode())} bytes; the kernel takes {COMMAND_LINE_MAX}",
                       status=2)
     return line
+
+
+def kernel_line(machine, script):
+    """What the kernel is told in QEMU. qemu-exit asks it to end with a status."""
+    return command_line(" ".join(filter(None, ("qemu-exit", machine.append))), script)
 
 
 def emulated(machine):

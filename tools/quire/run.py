@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """quire run, quire inspect."""
 import os
+import re
 import sys
 from dataclasses import replace
 
@@ -8,6 +9,7 @@ import boards
 import build
 import chains
 import emulator
+import ktap
 import packages
 import places
 import ui
@@ -67,26 +69,86 @@ def write_output(data):
     sys.stdout.buffer.flush()
 
 
+def image_machine(options):
+    """The machine for --image. What is in the image already cannot be given as well."""
+    for name in ("append", "initrd", "release", "clang"):
+        if getattr(options, name):
+            raise Problem(f"--{name} cannot change a given image, which holds kernel, command line and boot archive; "
+                          f"`quire image {options.isa} --{name} …` makes one with it", status=2)
+    chain = chains.named(options.boot) if options.boot else chains.IMAGE_CHAIN[options.isa]
+    return replace(machine_from(options), image=os.path.abspath(options.image), chain=chain)
+
+
+def image_problem(outcome, text, script):
+    """Why the run of an image was no success; None if it was one. An image made with qemu-exit ends with a status. Others
+    do not: there the reports of the self-tests decide, and nothing that is missing counts as good. script: what was typed,
+    or None."""
+    if outcome.status != 0:
+        return outcome.problem()
+    text = re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", text)
+    if found := re.search(r"^\*\*\* .*", text, re.MULTILINE):
+        return found[0]
+    if script is not None and not re.search(r"^quire> poweroff$", text, re.MULTILINE):
+        return "the prompt did not get all commands; does the image run commands of its own?"
+    if script is None:
+        reports = len(re.findall(r"^1\.\.\d+$", text, re.MULTILINE))
+    else:
+        reports = script.replace(";", " ").split().count("selftest")
+    if reports == 0:
+        return ("the machine ended without a status and without a report of self-tests; an image made with --append qemu-exit "
+                "has a status")
+    tests = ktap.parse(text, reports)
+    if tests.failed:
+        return f"{ui.plural(len(tests.failed), 'self-test')} failed: {tests.failed[0][0]}"
+    return tests.problem and f"the self-tests' report is not complete: {tests.problem}"
+
+
+def run_image(options):
+    machine = image_machine(options)
+    chains.check(machine)
+    packages.ensure(chains.tools(machine))
+    chains.check_image_files(machine)
+    shown = bytearray()
+
+    def write(data):
+        shown.extend(data)
+        write_output(data)
+    with places.scratch() as folder:
+        line = chains.command(machine, None, folder=folder)
+        if options.exec is None:
+            outcome = start(line, options, write)
+        else:
+            typed = folder / "typed"
+            typed.write_text("\n".join(words.strip() for words in options.exec.split(";")))
+            with open(typed, "rb") as file:
+                outcome = emulator.run(line, write, options.timeout or EXEC_TIMEOUT, typed=file.fileno())
+    if problem := image_problem(outcome, shown.decode(errors="replace"), options.exec):
+        raise Problem(problem)
+    return 0
+
+
 def run(options):
+    if options.image:
+        return run_image(options)
     machine = machine_from(options)
     variant = variant_from(options)
     chains.check(machine, options.exec)
     packages.ensure((*chains.tools(machine), *packages.compilers(machine.isa, variant)))
     kernel = build.kernel(machine.isa, variant)
     with places.scratch() as folder:
-        outcome = start(chains.command(machine, kernel, options.exec, folder), options)
+        outcome = start(chains.command(machine, kernel, options.exec, folder), options, write_output)
     if outcome.problem():
         raise Problem(outcome.problem())
     return 0
 
 
-def start(line, options):
+def start(line, options, write):
     if options.exec is not None:
-        return emulator.run(line, write_output, options.timeout or EXEC_TIMEOUT)
+        return emulator.run(line, write, options.timeout or EXEC_TIMEOUT)
     if sys.stdin.isatty():
         ui.say("Ctrl-A X ends QEMU; Ctrl-A H lists its other keys")
         return emulator.run_on_terminal(line, options.timeout)
-    return emulator.run(line, write_output, options.timeout, typed=sys.stdin.fileno())
+    return emulator.run(line, write, options.timeout, typed=sys.stdin.fileno())
 
 
 def inspect(words):
@@ -97,11 +159,16 @@ def inspect(words):
 RUN = Command(
     "run", "boots the kernel in QEMU, to a prompt or to run commands", run, operands=(ISA,),
     options=MACHINE_OPTIONS + (
+        Option("--image", "FILE", "boot this disk, made by quire image, and leave it as it is (--boot: default "
+               + ", ".join(f"{chain} on {isa}" for isa, chain in chains.IMAGE_CHAIN.items()) + ")"),
         Option("--timeout", "S", f"give up after S seconds (default {EXEC_TIMEOUT:.0f} with --exec, else none)",
                parse_seconds),),
     text="Without --exec the terminal is the machine's console; Ctrl-A X leaves. From a pipe, lines are typed at the "
          "prompt\nand the end of input powers off. The status is 0 only if the machine ended by itself with "
-         "success: a failed command, a\npanic, a hang, a reset and a triple fault are not.",
+         "success: a failed command, a\npanic, a hang, a reset and a triple fault are not.\n\n"
+         "With --image the command line is the image's own; commands of --exec are typed at the prompt. If the image was\n"
+         "made without qemu-exit the machine has no status to end with, and a complete report of self-tests without\n"
+         "a failure is the only success.",
     examples=("quire run riscv64", 'quire run x86_64 --cpus 4 --nodes 4 --mem 2G --exec "map; nodes; zones; selftest"',
               "quire run riscv64 --append paging=sv39", "quire run aarch64 --qemu-arg -d --qemu-arg int"))
 

@@ -191,7 +191,7 @@ def suite_corpus(report, options):
 
 def suite_cli(report, options):
     # Some tests put fakes of these first in PATH; what they do not fake must be there.
-    packages.ensure(("mtools",))
+    packages.ensure(("mtools", "sgdisk", "fsck.fat", "bmaptool"))
     for isa in build.ISAS:
         packages.ensure(packages.compilers(isa) + packages.emulator(isa))
     files = sorted(path for path in (places.ROOT / "tests").glob("test_*.py")

@@ -39,10 +39,11 @@ static int cadence_get(struct console *console)
     return (int)(mmio_read32(console->base, UART_FIFO) & 0xff);
 }
 
+/* Where nothing answers, all bits are set. */
 status_t cadence_init(struct console *console, const struct console_desc *desc, volatile void *base)
 {
     (void)desc;
-    if (base == NULL || mmio_read32(base, UART_SR) == UINT32_MAX) /* where nothing answers, all bits are set */
+    if (base == NULL || mmio_read32(base, UART_SR) == UINT32_MAX)
         return ERR_NOT_FOUND;
     *console = (struct console){.name = "cadence", .put = cadence_put, .get = cadence_get, .base = base};
     uint32_t control = mmio_read32(base, UART_CR) & ~(CR_RX_DISABLE | CR_TX_DISABLE);

@@ -35,10 +35,11 @@ static int sifive_get(struct console *console)
     return data & RXDATA_EMPTY ? -1 : (int)(data & 0xff);
 }
 
+/* Where nothing answers, all bits are set. */
 status_t sifive_init(struct console *console, const struct console_desc *desc, volatile void *base)
 {
     (void)desc;
-    if (base == NULL || mmio_read32(base, UART_TXCTRL) == UINT32_MAX) /* where nothing answers, all bits are set */
+    if (base == NULL || mmio_read32(base, UART_TXCTRL) == UINT32_MAX)
         return ERR_NOT_FOUND;
     *console = (struct console){.name = "sifive", .put = sifive_put, .get = sifive_get, .base = base};
     mmio_write32(base, UART_IE, 0);

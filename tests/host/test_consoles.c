@@ -19,8 +19,8 @@ static struct {
     unsigned shift, width;
     uint32_t reg[REGISTERS];
     unsigned writes[REGISTERS];
-    unsigned odd;         /* accesses between registers, behind them, or of another width */
-    bool scratch;         /* a 16550's register 7 keeps what is written */
+    unsigned odd;          /* accesses between registers, behind them, or of another width */
+    bool scratch;          /* a 16550's register 7 keeps what is written */
     bool busy, stays_busy; /* line control is deaf until the buffers are emptied, or for ever */
     uint32_t divisor;
     unsigned polls_until_room;
@@ -210,7 +210,8 @@ static status_t init_word(enum console_kind kind)
         part.reg[RXDATA] = 1u << 31;
         part.reg[TXCTRL] = 3u << 16; /* a watermark */
     }
-    return kind == CONSOLE_SIFIVE ? sifive_init(&console, &desc, &part) : cadence_init(&console, &desc, &part);
+    return kind == CONSOLE_SIFIVE ? sifive_init(&console, &desc, &part)
+                                  : cadence_init(&console, &desc, &part);
 }
 
 TEST(consoles, sifive_and_cadence_are_turned_on_and_keep_what_was_set)

@@ -53,10 +53,10 @@ TEST(readers, fdt_knows_the_uarts_that_have_drivers)
         enum console_kind kind;
         uint32_t shift, width;
     } cases[] = {
-        {"arm,pl011", CONSOLE_PL011, 0, 4},        {"brcm,bcm2835-aux-uart", CONSOLE_BCM2835_AUX, 2, 4},
+        {"arm,pl011", CONSOLE_PL011, 0, 4},         {"brcm,bcm2835-aux-uart", CONSOLE_BCM2835_AUX, 2, 4},
         {"snps,dw-apb-uart", CONSOLE_DW_APB, 0, 1}, {"ns16550a", CONSOLE_NS16550, 0, 1},
-        {"sifive,uart0", CONSOLE_SIFIVE, 0, 4},    {"cdns,uart-r1p12", CONSOLE_CADENCE, 0, 4},
-        {"xlnx,xuartps", CONSOLE_CADENCE, 0, 4},   {"vendor,uart", CONSOLE_NONE, 0, 0},
+        {"sifive,uart0", CONSOLE_SIFIVE, 0, 4},     {"cdns,uart-r1p12", CONSOLE_CADENCE, 0, 4},
+        {"xlnx,xuartps", CONSOLE_CADENCE, 0, 4},    {"vendor,uart", CONSOLE_NONE, 0, 0},
     };
     for (unsigned i = 0; i < ARRAY_LEN(cases); i++) {
         begin_tree();

@@ -49,11 +49,21 @@ struct machine_sources {
 
 /* ---- The machine -------------------------------------------------------------------------------------- */
 
-enum console_kind { CONSOLE_NONE, CONSOLE_NS16550, CONSOLE_PL011, CONSOLE_SBI };
+enum console_kind {
+    CONSOLE_NONE,
+    CONSOLE_NS16550,
+    CONSOLE_PL011,
+    CONSOLE_SBI,
+    CONSOLE_DW_APB,      /* a 16550 that may lack the scratch register and refuse line settings while busy */
+    CONSOLE_BCM2835_AUX, /* a 16550 with a clock and a divisor of its own */
+    CONSOLE_SIFIVE,
+    CONSOLE_CADENCE,
+};
 
 struct console_desc {
     enum console_kind kind;
     bool io_port;          /* base is an x86 port number */
+    bool guessed;          /* no table names a console; this is the first part that could be one */
     uint64_t base;
     uint32_t reg_shift;    /* log2 of the distance between registers */
     uint32_t reg_width;    /* bytes per access: 1, 2, 4 */
@@ -73,9 +83,11 @@ enum cpu_method {
 struct platform {
     struct console_desc console;
     enum cpu_method cpu_method;
+    uint64_t release[TOPO_MAX_CPUS];    /* by the topology's index: a CPU that waits for an entry at this address */
     uint32_t gic_version;               /* 2, 3 */
     uint64_t gic_dist;
     uint64_t gic_cpu, gic_cpu_size;     /* v2: CPU interface; v3: redistributors */
+    uint64_t bcm2836;                   /* the BCM2836's controller, which has no GIC */
     uint32_t timer_irq;                 /* aarch64: INTID of the virtual timer */
     uint64_t timebase_hz;               /* riscv64 */
     uint64_t lapic;                     /* x86_64 */

@@ -93,19 +93,28 @@ static const void *map_fdt(struct boot_info *info)
     return fdt;
 }
 
+typedef status_t console_init(struct console *console, const struct console_desc *desc, volatile void *base);
+
+static status_t init_console(struct console *console, const struct console_desc *desc)
+{
+    static console_init *const drivers[] = {
+        [CONSOLE_NS16550] = ns16550_init,     [CONSOLE_DW_APB] = ns16550_init,
+        [CONSOLE_BCM2835_AUX] = ns16550_init, [CONSOLE_PL011] = pl011_init,
+        [CONSOLE_SIFIVE] = sifive_init,       [CONSOLE_CADENCE] = cadence_init,
+    };
+    if (desc->kind >= ARRAY_LEN(drivers) || drivers[desc->kind] == NULL)
+        return ERR_NOT_FOUND;
+    if (desc->guessed && hal_console_default() != NULL) /* one that is sure to be there is better */
+        return ERR_NOT_FOUND;
+    volatile void *base = desc->io_port ? NULL : early_map(paddr(desc->base), FRAME_SIZE, MEMTYPE_DEVICE);
+    return drivers[desc->kind](console, desc, base);
+}
+
 /* The console that the firmware describes, reached through the fixmap for now. */
 static void find_console(void)
 {
     static struct console console;
-    const struct console_desc *desc = &machine.platform.console;
-    volatile void *base = NULL;
-    if (desc->kind != CONSOLE_NONE && desc->kind != CONSOLE_SBI && !desc->io_port)
-        base = early_map(paddr(desc->base), FRAME_SIZE, MEMTYPE_DEVICE);
-    status_t status = ERR_NOT_FOUND;
-    if (desc->kind == CONSOLE_NS16550)
-        status = ns16550_init(&console, desc, base);
-    else if (desc->kind == CONSOLE_PL011)
-        status = pl011_init(&console, desc, base);
+    status_t status = init_console(&console, &machine.platform.console);
     struct console *chosen = status == OK ? &console : hal_console_default();
     if (chosen != NULL && console_current() != chosen)
         console_use(chosen);

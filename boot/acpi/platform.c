@@ -19,12 +19,15 @@ static enum console_kind kind_of(uint8_t interface)
     switch (interface) {
     case 0x00: /* 16550 */
     case 0x01: /* 16450 */
+    case 0x05: /* NVIDIA's 16550 */
     case 0x12: /* 16550 with the generic address structure */
         return CONSOLE_NS16550;
     case 0x03: /* PL011 */
     case 0x0d: /* its subset in ARM's base system architecture, 32 bits only */
     case 0x0e:
         return CONSOLE_PL011;
+    case 0x10:
+        return CONSOLE_BCM2835_AUX;
     case 0x15: /* RISC-V SBI */
         return CONSOLE_SBI;
     default:
@@ -64,10 +67,13 @@ bool acpi_spcr(struct machine *machine, struct acpi_table table)
         .baud = baud_of(bytes[58]),
         .clock = bytes[8] >= 3 ? le32(bytes + 76) : 0,
     };
-    if (console.kind == CONSOLE_PL011)
+    bool aux = console.kind == CONSOLE_BCM2835_AUX;
+    if (console.kind == CONSOLE_PL011 || aux) {
         console.reg_width = 4;
-    else if (!console.io_port && is_power_of_two(bit_width) && bit_width >= 8)
+        console.reg_shift = aux ? 2 : 0;
+    } else if (!console.io_port && is_power_of_two(bit_width) && bit_width >= 8) {
         console.reg_shift = log2_floor(bit_width / 8);
+    }
     bool reachable = space == SPACE_MEMORY || (space == SPACE_IO && console.base <= UINT16_MAX);
     if (console.kind == CONSOLE_SBI || (console.kind != CONSOLE_NONE && console.base != 0 && reachable))
         machine->platform.console = console;

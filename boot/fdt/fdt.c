@@ -274,9 +274,7 @@ status_t fdt_describe(struct machine *machine, const void *fdt, uint64_t size, b
     const char *model = fdt_prop_text(fdt, 0, "model");
     if (model != NULL)
         memcpy(machine->platform.model, model, strnlen(model, sizeof(machine->platform.model) - 1));
-    int chosen = fdt_subnode_offset(fdt, 0, "chosen");
-    if (chosen >= 0)
-        fdt_chosen(&walk, chosen);
+    fdt_chosen(&walk, fdt_subnode_offset(fdt, 0, "chosen"));
     status = fdt_reserve_entries(&walk);
     if (status == OK)
         status = walk_all(&walk);

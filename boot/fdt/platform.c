@@ -11,14 +11,15 @@
 
 /* ---- /chosen ------------------------------------------------------------------------------------------ */
 
-/* stdout-path is a path or an alias, then optionally ":" and options. */
+/* stdout-path is a path or an alias, then optionally ":" and options, which repeat what the firmware has set.
+ * Without it, serial0 is the first serial port as the board's makers count. */
 static int find_console(const void *fdt, int chosen)
 {
     const char *path = fdt_prop_text(fdt, chosen, "stdout-path");
     if (path == NULL)
         path = fdt_prop_text(fdt, chosen, "linux,stdout-path");
     if (path == NULL)
-        return -1;
+        path = "serial0";
     const char *options = strchr(path, ':');
     int length = (int)(options != NULL ? (size_t)(options - path) : strlen(path));
     if (path[0] != '/') {
@@ -35,6 +36,9 @@ static int find_console(const void *fdt, int chosen)
 
 void fdt_chosen(struct fdt_walk *walk, int chosen)
 {
+    walk->console = find_console(walk->fdt, chosen);
+    if (chosen < 0)
+        return;
     struct machine *machine = walk->machine;
     const char *bootargs = fdt_prop_text(walk->fdt, chosen, "bootargs");
     if (bootargs != NULL) {
@@ -52,7 +56,6 @@ void fdt_chosen(struct fdt_walk *walk, int chosen)
         machine->initrd_start = start;
         machine->initrd_end = end;
     }
-    walk->console = find_console(walk->fdt, chosen);
 }
 
 /* ---- Devices ------------------------------------------------------------------------------------------ */
@@ -71,32 +74,52 @@ static uint32_t option(const struct fdt_walk *walk, const char *name, uint32_t u
     return fdt_prop_number(walk->fdt, fdt_here(walk)->node, name, &number) ? (uint32_t)number : unsaid;
 }
 
-static void read_console(struct fdt_walk *walk)
+/* The parts that drivers/console knows; where a node names several, the first of these counts. */
+static const struct uart {
+    const char *compatible;
+    enum console_kind kind;
+    uint8_t reg_shift, reg_width; /* unless the node says other */
+} uarts[] = {
+    {"arm,pl011", CONSOLE_PL011, 0, 4},
+    {"arm,sbsa-uart", CONSOLE_PL011, 0, 4},
+    {"brcm,bcm2835-aux-uart", CONSOLE_BCM2835_AUX, 2, 4},
+    {"snps,dw-apb-uart", CONSOLE_DW_APB, 0, 1},
+    {"ns16550a", CONSOLE_NS16550, 0, 1},
+    {"ns16550", CONSOLE_NS16550, 0, 1},
+    {"ns16750", CONSOLE_NS16550, 0, 1},
+    {"sifive,uart0", CONSOLE_SIFIVE, 0, 4},
+    {"cdns,uart-r1p12", CONSOLE_CADENCE, 0, 4},
+    {"xlnx,xuartps", CONSOLE_CADENCE, 0, 4},
+};
+
+static const struct uart *find_uart(const struct fdt_walk *walk)
 {
-    static const char *const pl011[] = {"arm,pl011", "arm,sbsa-uart", NULL};
-    static const char *const ns16550[] = {"ns16550a", "ns16550", "snps,dw-apb-uart", "ns16750", NULL};
+    for (unsigned i = 0; i < ARRAY_LEN(uarts); i++)
+        if (fdt_node_check_compatible(walk->fdt, fdt_here(walk)->node, uarts[i].compatible) == 0)
+            return &uarts[i];
+    return NULL;
+}
+
+static void read_uart(struct fdt_walk *walk, const struct uart *uart)
+{
     int node = fdt_here(walk)->node;
     struct console_desc console = {
-        .reg_shift = option(walk, "reg-shift", 0),
-        .reg_width = option(walk, "reg-io-width", 1),
+        .kind = uart->kind,
+        .reg_shift = option(walk, "reg-shift", uart->reg_shift),
+        .reg_width = option(walk, "reg-io-width", uart->reg_width),
         .clock = option(walk, "clock-frequency", 0),
         .baud = option(walk, "current-speed", 0),
     };
-    if (fdt_is_compatible(walk->fdt, node, pl011)) {
-        console.kind = CONSOLE_PL011;
-        console.reg_width = 4;
-    } else if (fdt_is_compatible(walk->fdt, node, ns16550)) {
-        console.kind = CONSOLE_NS16550;
-    } else {
-        return; /* a part that no driver here knows */
-    }
     uint64_t size;
-    if (console.reg_shift > 4 || console.reg_width > 4 || !is_power_of_two(console.reg_width) ||
-        !registers(walk, 0, &console.base, &size))
+    bool fits = console.reg_shift <= 4 && console.reg_width <= 4 && is_power_of_two(console.reg_width) &&
+                registers(walk, 0, &console.base, &size);
+    if (fits && node == walk->console)
+        walk->machine->platform.console = console;
+    else if (node == walk->console)
         note(&walk->machine->notes, "fdt: at 0x%x: the console's registers make no sense",
              fdt_offset_in_blob(walk->fdt, node));
-    else
-        walk->machine->platform.console = console;
+    else if (fits && walk->guess.kind == CONSOLE_NONE)
+        walk->guess = console;
 }
 
 static void read_gic(struct fdt_walk *walk, uint32_t version)
@@ -115,6 +138,19 @@ static void read_gic(struct fdt_walk *walk, uint32_t version)
     walk->interrupt_cells = option(walk, "#interrupt-cells", 3);
 }
 
+/* Each core's timers and mailboxes (BCM2836 ARM-local peripherals). */
+static void read_bcm2836(struct fdt_walk *walk)
+{
+    uint64_t base, size;
+    if (!registers(walk, 0, &base, &size)) {
+        note(&walk->machine->notes, "fdt: at 0x%x: the interrupt controller's registers make no sense",
+             fdt_offset_in_blob(walk->fdt, fdt_here(walk)->node));
+        return;
+    }
+    walk->machine->platform.bcm2836 = base;
+    walk->interrupt_cells = option(walk, "#interrupt-cells", 1);
+}
+
 static void read_psci(struct fdt_walk *walk)
 {
     const char *method = fdt_prop_text(walk->fdt, fdt_here(walk)->node, "method");
@@ -130,18 +166,22 @@ void fdt_device(struct fdt_walk *walk)
                                          "arm,cortex-a9-gic", "qcom,msm-qgic2", NULL};
     static const char *const gic_v3[] = {"arm,gic-v3", NULL};
     static const char *const psci[] = {"arm,psci-1.0", "arm,psci-0.2", NULL};
-    static const char *const timer[] = {"arm,armv8-timer", NULL};
+    static const char *const bcm2836[] = {"brcm,bcm2836-l1-intc", NULL};
+    static const char *const timer[] = {"arm,armv8-timer", "arm,armv7-timer", NULL};
     static const char *const exit_device[] = {"sifive,test0", "sifive,test1", NULL};
     int node = fdt_here(walk)->node;
     uint64_t base, size;
-    if (node == walk->console)
-        read_console(walk);
-    else if (fdt_getprop(walk->fdt, node, "compatible", NULL) == NULL)
+    if (fdt_getprop(walk->fdt, node, "compatible", NULL) == NULL)
         return;
+    const struct uart *uart = find_uart(walk);
+    if (uart != NULL)
+        read_uart(walk, uart);
     else if (fdt_is_compatible(walk->fdt, node, gic_v3))
         read_gic(walk, 3);
     else if (fdt_is_compatible(walk->fdt, node, gic_v2))
         read_gic(walk, 2);
+    else if (fdt_is_compatible(walk->fdt, node, bcm2836))
+        read_bcm2836(walk);
     else if (fdt_is_compatible(walk->fdt, node, psci))
         read_psci(walk);
     else if (fdt_is_compatible(walk->fdt, node, timer))
@@ -150,20 +190,33 @@ void fdt_device(struct fdt_walk *walk)
         walk->machine->platform.sifive_test = base;
 }
 
-/* The architected timer lists secure, non-secure, virtual and hypervisor interrupts as (0 shared or 1
- * private, number, flags); ids of private ones start at 16, of shared ones at 32. */
-void fdt_finish_platform(struct fdt_walk *walk)
+/* The architected timer lists secure, non-secure, virtual and hypervisor interrupts. For a GIC, as (0 shared or 1
+ * private, number, flags); ids of private ones start at 16, of shared ones at 32. For the BCM2836, as (number,
+ * flags) of one of each core's own, which are counted like the GIC's private ones. */
+static void read_timer_interrupt(struct fdt_walk *walk)
 {
     const unsigned virtual_timer = 2;
+    struct platform *platform = &walk->machine->platform;
     uint32_t cells = walk->interrupt_cells;
-    if (walk->timer == NULL || cells < 3 || cells > 4 ||
+    bool gic = platform->bcm2836 == 0;
+    if (walk->timer == NULL || cells < (gic ? 3 : 1) || cells > 4 ||
         (uint32_t)walk->timer_length / 4 < (virtual_timer + 1) * cells)
         return;
     const fdt32_t *entry = walk->timer + virtual_timer * cells;
-    bool private = fdt32_to_cpu(entry[0]) == 1;
-    uint32_t number = fdt32_to_cpu(entry[1]);
+    bool private = !gic || fdt32_to_cpu(entry[0]) == 1;
+    uint32_t number = fdt32_to_cpu(entry[gic ? 1 : 0]);
     if (number < (private ? 16u : 988u))
-        walk->machine->platform.timer_irq = number + (private ? 16 : 32);
+        platform->timer_irq = number + (private ? 16 : 32);
+}
+
+void fdt_finish_platform(struct fdt_walk *walk)
+{
+    struct platform *platform = &walk->machine->platform;
+    if (platform->console.kind == CONSOLE_NONE) {
+        platform->console = walk->guess;
+        platform->console.guessed = walk->guess.kind != CONSOLE_NONE;
+    }
+    read_timer_interrupt(walk);
 }
 
 /* ---- DMA ---------------------------------------------------------------------------------------------- */

@@ -23,13 +23,16 @@ struct fdt_walk {
     struct machine *machine;
     const void *fdt;
     bool with_memory, with_topology;
-    int console;                   /* the node that stdout-path names, or < 0 */
+    int console;                   /* the node that stdout-path names, else the alias serial0, or < 0 */
+    struct console_desc guess;     /* the first UART that is known, in case that node gives none */
     int distance_map;              /* the first there is, or < 0; read when all nodes are known */
     int depth;                     /* of the node looked at; path[0] is the root */
     struct fdt_level path[FDT_MAX_DEPTH];
     const fdt32_t *timer;          /* interrupts of the architected timer, for when the controller is known */
     int timer_length;
-    uint32_t interrupt_cells;      /* of the GIC */
+    uint32_t interrupt_cells;      /* of the interrupt controller */
+    bool has_mmu_types;            /* some CPU says what MMU it has, so those that do not have none */
+    uint64_t no_mmu[TOPO_MAX_CPUS / 64]; /* CPUs, by their index, that say nothing */
 };
 
 /* Each looks at the node that the walk stands on (memory, topology) or at the node that it names. */

@@ -31,14 +31,36 @@ static void note_cpu(struct fdt_walk *walk, const char *why)
          fdt_offset_in_blob(walk->fdt, fdt_here(walk)->node), why);
 }
 
-static void add_cpu(struct fdt_walk *walk, uint64_t hw_id)
+/* How the CPU, which has just been added, is started where the platform's one method is not its own; and whether it
+ * can run this kernel at all. RISC-V's small harts for housekeeping are listed like the others, but without an MMU. */
+static void read_cpu(struct fdt_walk *walk, bool riscv)
+{
+    const void *fdt = walk->fdt;
+    int node = fdt_here(walk)->node;
+    uint32_t index = walk->machine->topo.cpu_count - 1;
+    const char *method = fdt_prop_text(fdt, node, "enable-method"), *mmu = fdt_prop_text(fdt, node, "mmu-type");
+    uint64_t release;
+    if (method != NULL && strcmp(method, "spin-table") == 0 && fdt_prop_number(fdt, node, "cpu-release-addr", &release))
+        walk->machine->platform.release[index] = release;
+    if (!riscv)
+        return;
+    walk->has_mmu_types |= mmu != NULL;
+    if (mmu == NULL)
+        walk->no_mmu[index / 64] |= UINT64_C(1) << index % 64;
+    else if (strcmp(mmu, "riscv,none") == 0)
+        walk->machine->topo.cpu[index].enabled = false;
+}
+
+static void add_cpu(struct fdt_walk *walk, uint64_t hw_id, bool riscv)
 {
     uint32_t id;
     uint16_t node = NODE_NONE;
     if (fdt_numa_id(walk, &id) && !reader_node(walk->machine, "fdt: cpu", id, &node))
         node = NODE_NONE;
     status_t status = topo_add_cpu(&walk->machine->topo, hw_id, 0, node, fdt_here(walk)->available);
-    if (status == ERR_EXISTS)
+    if (status == OK)
+        read_cpu(walk, riscv);
+    else if (status == ERR_EXISTS)
         note_cpu(walk, "has the id of another");
     else if (status == ERR_FULL)
         note_cpu(walk, "is one too many for this kernel");
@@ -46,10 +68,11 @@ static void add_cpu(struct fdt_walk *walk, uint64_t hw_id)
 
 void fdt_cpu(struct fdt_walk *walk)
 {
-    static const char *const riscv[] = {"riscv", NULL};
+    static const char *const compatible[] = {"riscv", NULL};
     struct platform *platform = &walk->machine->platform;
     int node = fdt_here(walk)->node, length;
-    if (fdt_is_compatible(walk->fdt, node, riscv))
+    bool riscv = fdt_is_compatible(walk->fdt, node, compatible);
+    if (riscv)
         platform->cpu_method = CPU_METHOD_SBI;
     uint64_t hertz;
     if (platform->timebase_hz == 0 &&
@@ -64,7 +87,7 @@ void fdt_cpu(struct fdt_walk *walk)
     if (reg == NULL || cells < 1 || length / 4 < cells || !fdt_number(reg, cells, &hw_id))
         note_cpu(walk, "has no usable id");
     else
-        add_cpu(walk, hw_id);
+        add_cpu(walk, hw_id, riscv);
 }
 
 /* ---- Distances ---------------------------------------------------------------------------------------- */
@@ -82,11 +105,9 @@ static bool set_distance(struct topo *topo, const fdt32_t *entry)
     return topo->distance[b][a] != 0 || topo_set_distance(topo, b, a, distance) == OK;
 }
 
-void fdt_finish_topology(struct fdt_walk *walk)
+static void read_distances(struct fdt_walk *walk)
 {
     int length, first = -1, left_out = 0;
-    if (walk->distance_map < 0)
-        return;
     const fdt32_t *matrix = fdt_getprop(walk->fdt, walk->distance_map, "distance-matrix", &length);
     int count = matrix == NULL ? 0 : length / 12;
     for (int i = 0; i < count; i++) {
@@ -100,4 +121,14 @@ void fdt_finish_topology(struct fdt_walk *walk)
              "fdt: at 0x%x: distance-matrix: %d of %d entries, from entry %d on, make no sense or name no "
              "node here; left out",
              fdt_offset_in_blob(walk->fdt, walk->distance_map), left_out, count, first);
+}
+
+void fdt_finish_topology(struct fdt_walk *walk)
+{
+    struct topo *topo = &walk->machine->topo;
+    for (uint32_t i = 0; walk->has_mmu_types && walk->with_topology && i < topo->cpu_count; i++)
+        if ((walk->no_mmu[i / 64] >> i % 64 & 1) != 0)
+            topo->cpu[i].enabled = false;
+    if (walk->distance_map >= 0)
+        read_distances(walk);
 }

@@ -3,6 +3,10 @@
  * 16550-compatible UARTs, polled, on I/O ports or memory-mapped registers (PC16550D datasheet, table II). Line
  * settings stay as the firmware left them unless the description names clock and baud rate.
  *
+ * Two relatives: Synopsys' DW_apb_uart ignores a write to the line control register while a byte is on its way, and
+ * its scratch register is an option; the BCM2835's auxiliary UART (BCM2835 ARM Peripherals, 2.2) has other divisors
+ * and needs nothing but its interrupts off.
+ *
  * Bound: a byte waits at most PUT_SPINS looks for room, then is lost rather than hanging the machine.
  */
 #include <arch/hal.h>
@@ -15,12 +19,14 @@ enum {
     LSR_DATA = 0x01,
     LSR_ROOM = 0x20,
     FCR_ENABLE = 0x01,
+    FCR_CLEAR = 0x06,
     LCR_8N1 = 0x03,
     LCR_DLAB = 0x80,
     MCR_DTR_RTS = 0x03
 };
 
 #define PUT_SPINS 100000
+#define LCR_TRIES 1000
 
 static uint8_t reg_read(const struct console *console, unsigned reg)
 {
@@ -54,13 +60,28 @@ static int ns16550_get(struct console *console)
     return reg_read(console, REG_LSR) & LSR_DATA ? reg_read(console, REG_DATA) : -1;
 }
 
-/* A missing part reads as all ones, or does not keep its scratch register. */
-static bool answers(const struct console *console)
+/* A missing part reads as all ones, or does not keep its scratch register if that is a must. */
+static bool answers(const struct console *console, enum console_kind kind)
 {
     if (reg_read(console, REG_LSR) == 0xff)
         return false;
+    if (kind != CONSOLE_NS16550)
+        return true;
     reg_write(console, REG_SCRATCH, 0x5a);
     return reg_read(console, REG_SCRATCH) == 0x5a;
+}
+
+/* A busy part is made idle by emptying its buffers. False: it stays busy. */
+static bool set_lcr(const struct console *console, uint8_t value)
+{
+    for (int tries = 0; tries < LCR_TRIES; tries++) {
+        reg_write(console, REG_LCR, value);
+        if (reg_read(console, REG_LCR) == value)
+            return true;
+        reg_write(console, REG_FCR, FCR_ENABLE | FCR_CLEAR);
+        (void)reg_read(console, REG_DATA);
+    }
+    return false;
 }
 
 /* A rate that the 16-bit divisor cannot give is left alone. */
@@ -69,10 +90,11 @@ static void set_line(const struct console *console, const struct console_desc *d
     uint64_t divisor = desc->clock / (UINT64_C(16) * desc->baud);
     if (divisor == 0 || divisor > UINT16_MAX)
         return;
-    reg_write(console, REG_LCR, LCR_DLAB | LCR_8N1);
+    if (!set_lcr(console, LCR_DLAB | LCR_8N1))
+        return;
     reg_write(console, REG_DATA, (uint8_t)divisor);
     reg_write(console, REG_IER, (uint8_t)(divisor >> 8));
-    reg_write(console, REG_LCR, LCR_8N1);
+    (void)set_lcr(console, LCR_8N1);
 }
 
 status_t ns16550_init(struct console *console, const struct console_desc *desc, volatile void *base)
@@ -86,9 +108,11 @@ status_t ns16550_init(struct console *console, const struct console_desc *desc, 
                                 .port = (uint16_t)desc->base,
                                 .reg_shift = (uint8_t)desc->reg_shift,
                                 .reg_width = (uint8_t)desc->reg_width};
-    if (!answers(console))
+    if (!answers(console, desc->kind))
         return ERR_NOT_FOUND;
     reg_write(console, REG_IER, 0);
+    if (desc->kind == CONSOLE_BCM2835_AUX)
+        return OK;
     if (desc->clock != 0 && desc->baud != 0)
         set_line(console, desc);
     reg_write(console, REG_FCR, FCR_ENABLE);

@@ -213,7 +213,8 @@ static void zones(const struct machine *machine)
 
 static void platform(const struct machine *machine)
 {
-    static const char *const consoles[] = {"none", "ns16550", "pl011", "sbi"};
+    static const char *const consoles[] = {"none", "ns16550", "pl011", "sbi", "dw-apb-uart", "bcm2835-aux",
+                                           "sifive", "cadence"};
     static const char *const methods[] = {"none", "psci-hvc", "psci-smc", "sbi", "apic"};
     const struct platform *p = &machine->platform;
     printf("\"platform\":{\"model\":");

@@ -89,8 +89,7 @@ def every_chain(isa):
     for chain in chains.CHAINS:
         if not chains.runs(chain, isa):
             continue
-        one_node = chains.CHAINS[chain][isa].nodes is not None
-        machine = Machine(isa, chain=chain, nodes=1 if one_node else 4, initrd=ARCHIVE)
+        machine = Machine(isa, chain=chain, nodes=1 if chains.one_node(chain, isa) else 4, initrd=ARCHIVE)
         protocol = PROTOCOLS.get(chain, "PVH" if isa == "x86_64" else "Image")
         yield Boot(f"chain {chain}", machine, SCRIPT, check=agrees(machine), timeout=120,
                    expect=(rf"^quire \S+: {isa}, {protocol}\b", MODULE),

@@ -6,6 +6,7 @@ import subprocess
 from pathlib import Path
 
 import build
+import versions
 from boot import Boot
 from machine import MIB, STATUS_FAILED, Machine
 
@@ -288,6 +289,11 @@ def models(isa):
         yield Boot("sparse CPU ids", Machine(isa, cpus=6, extra=("-smp", "6,sockets=2,cores=3,threads=1")),
                    "cpus; selftest", expect=("^cpus: 6 of 6 running", r"^ +\d +0x6 "))
         yield Boot("machine pc", Machine(isa, extra=("-M", "pc")))
+    if isa == "riscv64" and (versions.qemu(isa) or (0, 0)) >= (10, 0):   # older ones offer Sv57 on every model
+        for cpu, mode in (("rv64,sv57=off", "Sv48"), ("rv64,sv57=off,sv48=off", "Sv39"),
+                          ("rva22s64", "Sv39"),                         # faults where accessed or dirty is not set
+                          ("rva23s64", "Sv39")):
+            yield Boot(f"CPU {cpu}", Machine(isa, cpu=cpu), "cpus; selftest", expect=(f"paging {mode}$",))
     if isa == "aarch64":
         for cpu in ("cortex-a53", "cortex-a76", "max"):
             yield Boot(f"CPU {cpu}", Machine(isa, cpu=cpu))

@@ -46,6 +46,10 @@ struct console *hal_console_early(void);
 /* The console that the ISA's platform has when no firmware table names one, or NULL. */
 struct console *hal_console_default(void);
 
+/* For what is said at the end if no console was found until then: one that may be there, after a careful try, or
+ * NULL. */
+struct console *hal_console_last(void);
+
 /* ---- MMU -------------------------------------------------------------------------------------------- */
 
 /* What this CPU's MMU offers; the other CPUs are taken to be alike. */

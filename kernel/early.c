@@ -8,6 +8,7 @@
 #include <kernel/console.h>
 #include <kernel/early.h>
 #include <kernel/options.h>
+#include <kernel/panic.h>
 #include <libfdt.h>
 #include <mm/port.h>
 #include <stdatomic.h>
@@ -110,12 +111,24 @@ static status_t init_console(struct console *console, const struct console_desc 
     return drivers[desc->kind](console, desc, base);
 }
 
-/* The console that the firmware describes, reached through the fixmap for now. */
+static struct console described;
+static status_t described_status;
+
+static void try_described(void *context)
+{
+    described_status = init_console(&described, context);
+}
+
+/* The console that the firmware describes, reached through the fixmap for now. Where it says so may be nothing. */
 static void find_console(void)
 {
-    static struct console console;
-    status_t status = init_console(&console, &machine.platform.console);
-    struct console *chosen = status == OK ? &console : hal_console_default();
+    static struct trap_info trap;
+    struct console_desc *desc = &machine.platform.console;
+    if (trap_catch(try_described, desc, &trap)) {
+        kprintf("warning: no console answers at %#llx (%s)\n", (unsigned long long)desc->base, trap.cause);
+        described_status = ERR_NOT_FOUND;
+    }
+    struct console *chosen = described_status == OK ? &described : hal_console_default();
     if (chosen != NULL && console_current() != chosen)
         console_use(chosen);
 }

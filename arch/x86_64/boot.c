@@ -258,3 +258,8 @@ struct console *hal_console_default(void)
         found = find_uart(port);
     return found != NULL ? found : find_uart(COM1);
 }
+
+struct console *hal_console_last(void)
+{
+    return hal_console_early();
+}

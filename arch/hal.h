@@ -46,8 +46,7 @@ struct console *hal_console_early(void);
 /* The console that the ISA's platform has when no firmware table names one, or NULL. */
 struct console *hal_console_default(void);
 
-/* For what is said at the end if no console was found until then: one that may be there, after a careful try, or
- * NULL. */
+/* Where no console was found: one that may be there nevertheless, after a careful try, or NULL. */
 struct console *hal_console_last(void);
 
 /* ---- MMU -------------------------------------------------------------------------------------------- */

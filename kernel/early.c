@@ -129,6 +129,8 @@ static void find_console(void)
         described_status = ERR_NOT_FOUND;
     }
     struct console *chosen = described_status == OK ? &described : hal_console_default();
+    if (chosen == NULL && console_current() == NULL)
+        chosen = hal_console_last();
     if (chosen != NULL && console_current() != chosen)
         console_use(chosen);
 }
@@ -241,8 +243,11 @@ void early_describe(paddr_t handoff)
     status_t status = early_efi(handoff, info);
     if (status == ERR_NOT_FOUND)
         status = hal_boot_info(handoff, info);
-    if (status != OK)
+    if (status != OK) {
+        options_parse(info->cmdline); /* as far as it was read; it may ask for a status */
+        info->qemu_exit |= options.qemu_exit;
         port_panic("boot: the hand-off at %#llx cannot be read", (unsigned long long)handoff.v);
+    }
     describe(info);
     if (info->boot_cpu == BOOT_CPU_UNKNOWN)
         info->boot_cpu = machine.boot_cpu;
@@ -252,7 +257,7 @@ void early_describe(paddr_t handoff)
     if (info->cmdline[0] == '\0')
         memcpy(info->cmdline, machine.bootargs, sizeof(info->cmdline));
     options_parse(info->cmdline);
-    info->qemu_exit = options.qemu_exit;
+    info->qemu_exit |= options.qemu_exit;
     keep_own_memory(info);
 }
 

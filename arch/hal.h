@@ -46,6 +46,9 @@ struct console *hal_console_early(void);
 /* The console that the ISA's platform has when no firmware table names one, or NULL. */
 struct console *hal_console_default(void);
 
+/* Where no console was found: one that may be there nevertheless, after a careful try, or NULL. */
+struct console *hal_console_last(void);
+
 /* ---- MMU -------------------------------------------------------------------------------------------- */
 
 /* What this CPU's MMU offers; the other CPUs are taken to be alike. */

@@ -8,6 +8,7 @@
 #include <kernel/console.h>
 #include <kernel/early.h>
 #include <kernel/options.h>
+#include <kernel/panic.h>
 #include <libfdt.h>
 #include <mm/port.h>
 #include <stdatomic.h>
@@ -110,12 +111,26 @@ static status_t init_console(struct console *console, const struct console_desc 
     return drivers[desc->kind](console, desc, base);
 }
 
-/* The console that the firmware describes, reached through the fixmap for now. */
+static struct console described;
+static status_t described_status;
+
+static void try_described(void *context)
+{
+    described_status = init_console(&described, context);
+}
+
+/* The console that the firmware describes, reached through the fixmap for now. Where it says so may be nothing. */
 static void find_console(void)
 {
-    static struct console console;
-    status_t status = init_console(&console, &machine.platform.console);
-    struct console *chosen = status == OK ? &console : hal_console_default();
+    static struct trap_info trap;
+    struct console_desc *desc = &machine.platform.console;
+    if (trap_catch(try_described, desc, &trap)) {
+        kprintf("warning: no console answers at %#llx (%s)\n", (unsigned long long)desc->base, trap.cause);
+        described_status = ERR_NOT_FOUND;
+    }
+    struct console *chosen = described_status == OK ? &described : hal_console_default();
+    if (chosen == NULL && console_current() == NULL)
+        chosen = hal_console_last();
     if (chosen != NULL && console_current() != chosen)
         console_use(chosen);
 }
@@ -228,8 +243,11 @@ void early_describe(paddr_t handoff)
     status_t status = early_efi(handoff, info);
     if (status == ERR_NOT_FOUND)
         status = hal_boot_info(handoff, info);
-    if (status != OK)
+    if (status != OK) {
+        options_parse(info->cmdline); /* as far as it was read; it may ask for a status */
+        info->qemu_exit |= options.qemu_exit;
         port_panic("boot: the hand-off at %#llx cannot be read", (unsigned long long)handoff.v);
+    }
     describe(info);
     if (info->boot_cpu == BOOT_CPU_UNKNOWN)
         info->boot_cpu = machine.boot_cpu;
@@ -239,7 +257,7 @@ void early_describe(paddr_t handoff)
     if (info->cmdline[0] == '\0')
         memcpy(info->cmdline, machine.bootargs, sizeof(info->cmdline));
     options_parse(info->cmdline);
-    info->qemu_exit = options.qemu_exit;
+    info->qemu_exit |= options.qemu_exit;
     keep_own_memory(info);
 }
 

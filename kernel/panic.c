@@ -86,6 +86,14 @@ static void backtrace(const struct trap_info *trap)
     print_chain(trap->fp);
 }
 
+/* What is said now has to be seen, if that can be. */
+static void need_console(void)
+{
+    struct console *console = console_current() == NULL ? hal_console_last() : NULL;
+    if (console != NULL)
+        console_use(console);
+}
+
 static _Noreturn void stop(void)
 {
     cpus_stop_others();
@@ -126,6 +134,7 @@ void kernel_trap(const struct trap_info *trap, const struct hal_regs *regs)
         return;
     }
     console_break_lock();
+    need_console();
     if (cpu->trap_depth++ > 0) {
         kprintf("\n*** %s while reporting a trap, at %#lx\n", trap->cause, trap->pc);
         stop();
@@ -140,13 +149,15 @@ bool trap_catch(void (*body)(void *context), void *context, struct trap_info *ca
 {
     struct hal_catch here;
     struct percpu *cpu = hal_percpu();
+    const uint64_t irq = hal_irq_save();
+    hal_irq_restore(irq);
     if (hal_catch(&here) == 0) {
         cpu->catch_point = &here;
         body(context);
         cpu->catch_point = NULL;
         return false;
     }
-    hal_irq_enable();
+    hal_irq_restore(irq);
     *caught = hal_percpu()->caught;
     return true;
 }
@@ -199,8 +210,7 @@ void port_panic(const char *format, ...)
     va_list args;
     (void)hal_irq_save();
     console_break_lock();
-    if (console_current() == NULL && hal_console_early() != NULL)
-        console_use(hal_console_early());
+    need_console();
     kprintf("\n*** quire stops: ");
     va_start(args, format);
     kvprintf(format, args);

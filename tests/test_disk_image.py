@@ -411,7 +411,11 @@ ENDED = "\x1b[Kquire> \x1b[Kpoweroff\n"
     (None, GOOD, None, "no end within"),
     (0, GOOD, None, None),
     (0, GOOD + GOOD, None, None),
-    (0, "", None, "without a status and without a report of self-tests"),
+    (0, "", None, "without a status and without a word"),
+    (0, "quire: the script succeeded\n", None, None),
+    (0, "quire: the script failed\n", None, "a command failed"),
+    (0, GOOD + "quire: the script failed\n", None, "a command failed"),
+    (0, "1..2\nok 1 a.b\nquire: the script succeeded\n", None, "report is not complete"),
     (0, report("1..2", "ok 1 a.b"), None, "report is not complete: 2 tests planned, 1 reported"),
     (0, GOOD.replace("a.b", "a.c"), None, "report is not complete: the report's sum"),
     (0, report("1..1", "not ok 1 a.b"), None, "1 self-test failed: a.b"),
@@ -419,7 +423,7 @@ ENDED = "\x1b[Kquire> \x1b[Kpoweroff\n"
     (0, GOOD, "selftest", "did not get all commands"),
     (0, GOOD + ENDED, "selftest", None),
     (0, GOOD + ENDED, "selftest a; selftest b", "report is not complete: 1 test reports instead of 2"),
-    (0, ENDED, "map", "without a report of self-tests"),
+    (0, ENDED, "map", "without a status and without a word"),
 ])
 def test_how_the_run_of_an_image_is_judged(status, text, script, says):
     problem = run.image_problem(Outcome("qemu", status, 1.0), text, script)

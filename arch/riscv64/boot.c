@@ -29,3 +29,8 @@ struct console *hal_console_default(void)
 {
     return hal_console_early();
 }
+
+struct console *hal_console_last(void)
+{
+    return hal_console_early();
+}

@@ -213,10 +213,6 @@ static status_t read_boot_params(paddr_t handoff, struct boot_info *info)
     info->rsdp = paddr(params.acpi_rsdp);
     if (info->rsdp.v == 0 && params.efi.system_table != 0)
         info->rsdp = paddr(find_efi_rsdp((uint64_t)params.efi.system_table_high << 32 | params.efi.system_table));
-    if (info->rsdp.v == 0)
-        info->rsdp = paddr(find_rsdp());
-    if (info->rsdp.v == 0)
-        kprintf("warning: there are no ACPI tables to be found\n");
     read_cmdline((uint64_t)params.ext_cmdline << 32 | params.cmdline, info);
     if ((params.ramdisk_size | params.ext_ramdisk_size) != 0)
         add_module(info, (uint64_t)params.ext_ramdisk_image << 32 | params.ramdisk_image,
@@ -226,7 +222,12 @@ static status_t read_boot_params(paddr_t handoff, struct boot_info *info)
 
 status_t hal_boot_info(paddr_t handoff, struct boot_info *info)
 {
-    return boot_protocol == BOOT_LINUX ? read_boot_params(handoff, info) : read_start_info(handoff, info);
+    status_t status = boot_protocol == BOOT_LINUX ? read_boot_params(handoff, info) : read_start_info(handoff, info);
+    if (status == OK && info->rsdp.v == 0)
+        info->rsdp = paddr(find_rsdp());
+    if (status == OK && info->rsdp.v == 0)
+        kprintf("warning: there are no ACPI tables to be found\n");
+    return status;
 }
 
 /* ---- Consoles ----------------------------------------------------------------------------------------- */
@@ -257,4 +258,9 @@ struct console *hal_console_default(void)
     if (bios_data && read_phys(&port, BIOS_DATA_COM1, sizeof(port)) && port != 0)
         found = find_uart(port);
     return found != NULL ? found : find_uart(COM1);
+}
+
+struct console *hal_console_last(void)
+{
+    return hal_console_early();
 }

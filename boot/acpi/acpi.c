@@ -14,9 +14,9 @@
 #define TABLE_MAX MIB(1)
 #define ROOT_ENTRIES_MAX 256
 
-enum { MADT, SRAT, SLIT, SPCR, FADT, GTDT, WANTED };
+enum { MADT, SRAT, SLIT, SPCR, FADT, GTDT, RHCT, WANTED };
 
-static const char signatures[WANTED][5] = {"APIC", "SRAT", "SLIT", "SPCR", "FACP", "GTDT"};
+static const char signatures[WANTED][5] = {"APIC", "SRAT", "SLIT", "SPCR", "FACP", "GTDT", "RHCT"};
 
 struct acpi_tables {
     struct machine *machine;
@@ -202,7 +202,7 @@ status_t acpi_describe(struct machine *machine, const struct machine_sources *so
 {
     static bool (*const read[WANTED])(struct machine *, struct acpi_table) = {
         [MADT] = acpi_madt, [SRAT] = acpi_srat, [SLIT] = acpi_slit,
-        [SPCR] = acpi_spcr, [FADT] = acpi_fadt, [GTDT] = acpi_gtdt};
+        [SPCR] = acpi_spcr, [FADT] = acpi_fadt, [GTDT] = acpi_gtdt, [RHCT] = acpi_rhct};
     struct acpi_tables tables = {.machine = machine};
     status_t status = collect(&tables, sources);
     if (status != OK)

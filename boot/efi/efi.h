@@ -38,6 +38,10 @@ _Static_assert(sizeof(struct efi_guid) == 16, "EFI_GUID");
 #define EFI_ACPI_10_GUID {0xeb9d2d30, 0x2d88, 0x11d3, {0x9a, 0x16, 0x00, 0x90, 0x27, 0x3f, 0xc1, 0x4d}}
 #define EFI_RISCV_BOOT_GUID {0xccd15fec, 0x6f73, 0x4eec, {0x83, 0x95, 0x3e, 0x69, 0xe4, 0xb9, 0x40, 0xbf}}
 
+#define EFI_LOAD_FILE2_GUID {0x4006c0c1, 0xfcb3, 0x403e, {0x99, 0x6d, 0x4a, 0x6c, 0x87, 0x24, 0xe0, 0x6d}}
+/* Under this device path loaders offer the boot archive (Linux, LINUX_EFI_INITRD_MEDIA_GUID). */
+#define EFI_INITRD_MEDIA_GUID {0x5568e427, 0x68fc, 0x4f3d, {0xac, 0x74, 0xca, 0x55, 0x52, 0x31, 0xcc, 0x68}}
+
 struct efi_table_header {
     uint64_t signature;
     uint32_t revision, size, crc32, reserved;
@@ -58,7 +62,9 @@ struct efi_boot_services {
                                          uint32_t *descriptor_version);
     void *pool_events_and_protocols[11];
     efi_status_t(EFIAPI *handle_protocol)(efi_handle_t handle, const struct efi_guid *protocol, void **found);
-    void *handles_and_images[9];
+    void *handles[3];
+    efi_status_t(EFIAPI *locate_device_path)(const struct efi_guid *protocol, const void **path, efi_handle_t *handle);
+    void *images[5];
     efi_status_t(EFIAPI *exit_boot_services)(efi_handle_t image, uint64_t key);
     void *count_and_stall[2];
     efi_status_t(EFIAPI *set_watchdog_timer)(uint64_t seconds, uint64_t code, uint64_t size, const void *data);
@@ -67,6 +73,7 @@ struct efi_boot_services {
 };
 _Static_assert(offsetof(struct efi_boot_services, get_memory_map) == 56, "GetMemoryMap");
 _Static_assert(offsetof(struct efi_boot_services, handle_protocol) == 152, "HandleProtocol");
+_Static_assert(offsetof(struct efi_boot_services, locate_device_path) == 184, "LocateDevicePath");
 _Static_assert(offsetof(struct efi_boot_services, exit_boot_services) == 232, "ExitBootServices");
 _Static_assert(offsetof(struct efi_boot_services, set_watchdog_timer) == 256, "SetWatchdogTimer");
 _Static_assert(offsetof(struct efi_boot_services, locate_protocol) == 320, "LocateProtocol");
@@ -142,6 +149,22 @@ _Static_assert(offsetof(struct efi_file_info, name) == 80, "EFI_FILE_INFO");
 struct efi_file_system {
     uint64_t revision;
     efi_status_t(EFIAPI *open_volume)(struct efi_file_system *self, struct efi_file **root);
+};
+
+/* 10.2, 10.3.5.3: a vendor's path to a medium, and its end. */
+struct efi_media_path {
+    uint8_t type, subtype;
+    uint16_t length;
+    struct efi_guid vendor;
+    uint8_t end[4];
+};
+_Static_assert(sizeof(struct efi_media_path) == 24, "media device path");
+#define EFI_MEDIA_PATH(guid) {4, 3, 20, guid, {0x7f, 0xff, 4, 0}}
+
+/* 13.2 */
+struct efi_load_file2 {
+    efi_status_t(EFIAPI *load)(struct efi_load_file2 *self, const void *path, uint8_t boot_policy, uint64_t *size,
+                               void *buffer);
 };
 
 /* RISC-V UEFI protocol specification 1.0 */

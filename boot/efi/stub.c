@@ -176,6 +176,31 @@ static void find_initrd(struct stub *stub, struct efi_file *root)
     file->close(file);
 }
 
+/* From the loader itself: the path to the archive's medium leads to who loads it. */
+static void take_loaders_initrd(struct stub *stub)
+{
+    static const struct efi_media_path medium = EFI_MEDIA_PATH(EFI_INITRD_MEDIA_GUID);
+    static const struct efi_guid guid = EFI_LOAD_FILE2_GUID;
+    struct efi_handoff *handoff = stub->handoff;
+    struct efi_load_file2 *loader = NULL;
+    efi_handle_t handle = NULL;
+    const void *path = &medium;
+    uint64_t size = 0;
+    if (stub->boot->locate_device_path(&guid, &path, &handle) != EFI_SUCCESS ||
+        stub->boot->handle_protocol(handle, &guid, (void **)&loader) != EFI_SUCCESS || loader == NULL ||
+        loader->load(loader, path, false, &size, NULL) != EFI_BUFFER_TOO_SMALL || size == 0)
+        return;
+    uint64_t pages = pages_of(size), loaded = size;
+    if (size <= INITRD_MAX && allocate(stub, EFI_MEMORY_LOADER_DATA, pages, &handoff->initrd)) {
+        stub->initrd_pages = pages;
+        handoff->initrd_size = size;
+        if (loader->load(loader, path, false, &loaded, pointer(handoff->initrd)) == EFI_SUCCESS && loaded == size)
+            return;
+    }
+    say(stub, "quire: the loader's initrd cannot be read, or there is no memory for it; left out");
+    free_initrd(stub);
+}
+
 /* What lies in the root of the volume that the image was loaded from, if it came from one. */
 static void find_files(struct stub *stub, const struct efi_loaded_image *loaded, uint32_t length)
 {
@@ -199,6 +224,8 @@ static void ask_loader(struct stub *stub)
         say(stub, "quire: the firmware does not know how it loaded this image; there is no command line");
     else
         find_files(stub, loaded, take_options(stub, loaded));
+    if (stub->handoff->initrd_size == 0)
+        take_loaders_initrd(stub);
 }
 
 /* ---- Tables and boot hart ------------------------------------------------------------------------------- */

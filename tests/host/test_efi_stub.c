@@ -29,6 +29,9 @@ static struct firmware {
     efi_status_t read_status, info_status;
     bool no_loaded_image, no_volume;
     uint64_t hart;             /* 0: there is no such protocol */
+    const char *offered;       /* an initrd by LoadFile2; NULL: no such path */
+    uint64_t offered_claims;   /* its size when asked for; 0: what it is */
+    efi_status_t offered_status; /* of loading it */
 
     /* What was seen. */
     uint64_t key;
@@ -43,6 +46,7 @@ static struct firmware {
     struct efi_file_system volume;
     struct efi_file root, config, archive;
     struct efi_riscv_boot riscv;
+    struct efi_load_file2 loader;
     struct efi_system_table system;
     uint16_t options[3000];
 } fw;
@@ -143,14 +147,48 @@ static efi_status_t EFIAPI set_watchdog_timer(uint64_t seconds, uint64_t code, u
 
 static efi_status_t EFIAPI handle_protocol(efi_handle_t handle, const struct efi_guid *protocol, void **found)
 {
-    static const struct efi_guid loaded = EFI_LOADED_IMAGE_GUID, volume = EFI_FILE_SYSTEM_GUID;
+    static const struct efi_guid loaded = EFI_LOADED_IMAGE_GUID, volume = EFI_FILE_SYSTEM_GUID,
+                                 load_file = EFI_LOAD_FILE2_GUID;
     not_after_exit();
     if (handle == (efi_handle_t)(void *)&fw && memcmp(protocol, &loaded, sizeof(loaded)) == 0 && !fw.no_loaded_image)
         *found = &fw.loaded;
     else if (handle == (efi_handle_t)(void *)&fw.volume && memcmp(protocol, &volume, sizeof(volume)) == 0 && !fw.no_volume)
         *found = &fw.volume;
+    else if (handle == (efi_handle_t)(void *)&fw.loader && memcmp(protocol, &load_file, sizeof(load_file)) == 0)
+        *found = &fw.loader;
     else
         return EFI_UNSUPPORTED;
+    return EFI_SUCCESS;
+}
+
+static efi_status_t EFIAPI locate_device_path(const struct efi_guid *protocol, const void **path, efi_handle_t *handle)
+{
+    static const uint8_t medium[] = {4,    3,    20,   0,    0x27, 0xe4, 0x68, 0x55, 0xfc, 0x68, 0x3d, 0x4f,
+                                     0xac, 0x74, 0xca, 0x55, 0x52, 0x31, 0xcc, 0x68, 0x7f, 0xff, 4,    0};
+    static const struct efi_guid load_file = EFI_LOAD_FILE2_GUID;
+    not_after_exit();
+    if (fw.offered == NULL || memcmp(protocol, &load_file, sizeof(load_file)) != 0 ||
+        memcmp(*path, medium, sizeof(medium)) != 0)
+        return EFI_NOT_FOUND;
+    *path = (const uint8_t *)*path + 20;
+    *handle = (efi_handle_t)(void *)&fw.loader;
+    return EFI_SUCCESS;
+}
+
+static efi_status_t EFIAPI load_offered(struct efi_load_file2 *self, const void *path, uint8_t boot_policy,
+                                        uint64_t *size, void *buffer)
+{
+    uint64_t length = strlen(fw.offered), given = *size;
+    not_after_exit();
+    if (self != &fw.loader || boot_policy || *(const uint8_t *)path != 0x7f)
+        return EFI_INVALID_PARAMETER;
+    *size = fw.offered_claims != 0 ? fw.offered_claims : length;
+    if (buffer == NULL || given < length)
+        return EFI_BUFFER_TOO_SMALL;
+    if (fw.offered_status != EFI_SUCCESS)
+        return fw.offered_status;
+    memcpy(buffer, fw.offered, length);
+    *size = length;
     return EFI_SUCCESS;
 }
 
@@ -260,6 +298,8 @@ static void make_firmware(void)
     fw.boot.free_pages = free_pages;
     fw.boot.get_memory_map = get_memory_map;
     fw.boot.handle_protocol = handle_protocol;
+    fw.boot.locate_device_path = locate_device_path;
+    fw.loader.load = load_offered;
     fw.boot.exit_boot_services = exit_boot_services;
     fw.boot.set_watchdog_timer = set_watchdog_timer;
     fw.boot.locate_protocol = locate_protocol;
@@ -506,6 +546,55 @@ TEST(efi_stub, does_without_an_archive_that_it_cannot_load)
     fw.exit_status = EFI_UNSUPPORTED;
     CHECK_EQ(run(), EFI_UNSUPPORTED);
     CHECK_EQ(fw.pages, 0);
+}
+
+static bool archive_is(const char *content)
+{
+    return handoff->initrd_size == strlen(content) &&
+           memcmp((void *)(uintptr_t)handoff->initrd, content, strlen(content)) == 0;
+}
+
+TEST(efi_stub, takes_the_loaders_archive_where_no_file_is)
+{
+    make_firmware();
+    fw.offered = "from the loader";
+    CHECK(run() == EFI_SUCCESS);
+    CHECK(archive_is("from the loader") && !said("initrd"));
+    make_firmware();
+    fw.offered = "from the loader";
+    fw.initrd = "from the disk";
+    CHECK(run() == EFI_SUCCESS);
+    CHECK(archive_is("from the disk"));
+    make_firmware();
+    fw.offered = "";
+    CHECK(run() == EFI_SUCCESS);
+    CHECK(handoff->initrd == 0 && handoff->initrd_size == 0 && !said("initrd"));
+}
+
+TEST(efi_stub, does_without_a_loaders_archive_that_it_cannot_load)
+{
+    static const struct {
+        uint64_t claims;
+        efi_status_t status;
+        unsigned allocations;
+    } cases[] = {
+        {0, EFI_NOT_FOUND, UINT32_MAX}, /* no longer there */
+        {4000, EFI_SUCCESS, UINT32_MAX}, /* larger when it was asked for */
+        {UINT64_MAX, EFI_SUCCESS, UINT32_MAX}, /* no size */
+        {0, EFI_SUCCESS, 1},            /* the hand-off takes the last memory */
+    };
+    for (unsigned i = 0; i < ARRAY_LEN(cases); i++) {
+        make_firmware();
+        fw.offered = "from the loader";
+        fw.offered_claims = cases[i].claims;
+        fw.offered_status = cases[i].status;
+        fw.allocations_left = cases[i].allocations;
+        fw.allocate_status = EFI_OUT_OF_RESOURCES;
+        bool out_of_memory = cases[i].allocations == 1;
+        CHECK((run() == EFI_SUCCESS) == !out_of_memory);
+        CHECK(said("the loader's initrd cannot be read, or there is no memory for it; left out"));
+        CHECK(out_of_memory ? fw.pages == 0 : handoff->initrd == 0 && handoff->initrd_size == 0);
+    }
 }
 
 TEST(efi_stub, long_lines_are_cut_and_said_to_be)

@@ -6,6 +6,8 @@ import subprocess
 from pathlib import Path
 
 import build
+import trees
+import versions
 from boot import Boot
 from machine import MIB, STATUS_FAILED, Machine
 
@@ -288,6 +290,11 @@ def models(isa):
         yield Boot("sparse CPU ids", Machine(isa, cpus=6, extra=("-smp", "6,sockets=2,cores=3,threads=1")),
                    "cpus; selftest", expect=("^cpus: 6 of 6 running", r"^ +\d +0x6 "))
         yield Boot("machine pc", Machine(isa, extra=("-M", "pc")))
+    if isa == "riscv64" and (versions.qemu(isa) or (0, 0)) >= (10, 0):   # older ones offer Sv57 on every model
+        for cpu, mode in (("rv64,sv57=off", "Sv48"), ("rv64,sv57=off,sv48=off", "Sv39"),
+                          ("rva22s64", "Sv39"),                         # faults where accessed or dirty is not set
+                          ("rva23s64", "Sv39")):
+            yield Boot(f"CPU {cpu}", Machine(isa, cpu=cpu), "cpus; selftest", expect=(f"paging {mode}$",))
     if isa == "aarch64":
         for cpu in ("cortex-a53", "cortex-a76", "max"):
             yield Boot(f"CPU {cpu}", Machine(isa, cpu=cpu))
@@ -297,17 +304,6 @@ def models(isa):
 
 
 # ---- Changed device trees --------------------------------------------------------------------------------
-
-def changed_tree(*changes):
-    """Boots with QEMU's own device tree after fdtput made `changes`."""
-    def prepare(command, folder):
-        tree = str(folder / "machine.dtb")
-        subprocess.run([*command, "-M", f"dumpdtb={tree}"], check=True, capture_output=True)
-        for change in changes:
-            subprocess.run(["fdtput", *change[:-1], tree, *change[-1]], check=True, capture_output=True)
-        return ["-dtb", tree]
-    return prepare
-
 
 def all_but_little(command, folder):
     """A device tree that reserves all memory but the image and 32 KiB behind it. QEMU rewrites /memory itself."""
@@ -320,14 +316,14 @@ def all_but_little(command, folder):
         node = f"{parent}/test@{first:x}"
         return ("-p", "-t", "x", (node, "reg", "0", f"{first:x}", "0", f"{last - first:x}"))
     cells = [("-p", "-t", "x", (parent, name, "2")) for name in ("#address-cells", "#size-cells")]
-    return changed_tree(*cells, ("-p", "-t", "x", (parent, "ranges")), region(base, start),
+    return trees.changed(*cells, ("-p", "-t", "x", (parent, "ranges")), region(base, start),
                         region(end, base + GIB))(command, folder)
 
 
-def trees(isa):
+def with_changed_trees(isa):
     if isa == "x86_64":
         return
-    disabled = changed_tree(("-t", "s", ("/cpus/cpu@1", "status", "disabled")))
+    disabled = trees.changed(("-t", "s", ("/cpus/cpu@1", "status", "disabled")))
     yield Boot("a disabled CPU", Machine(isa), "cpus; selftest machine", prepare=disabled,
                expect=("^cpus: 3 of 3 running",), refuse=(r"^ +\d +0x1 ",))
     yield Boot("too little memory", Machine(isa, cpus=1), "", status=35, prepare=all_but_little,
@@ -354,6 +350,6 @@ def variants(isa):
 
 
 def boots(isa):
-    for group in (sizes, nodes, data, figures, paging, zones, no_zones, debug_modes, models, trees, typed, benchmarks,
-                  variants):
+    for group in (sizes, nodes, data, figures, paging, zones, no_zones, debug_modes, models, with_changed_trees, typed,
+                  benchmarks, variants):
         yield from group(isa)

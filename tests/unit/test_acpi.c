@@ -110,6 +110,49 @@ TEST(readers, acpi_says_how_psci_is_called_and_which_interrupt_the_timer_has)
     CHECK(machine_noted("acpi: GTDT: at 0x43: the table ends too early"));
 }
 
+/* Harts 7 and 9, one of them off. As long as QEMU makes the structure; ACPI 6.5 begins with 20 bytes. */
+static uint32_t make_rintcs(uint8_t *table)
+{
+    memset(table, 0, 128);
+    for (unsigned i = 0; i < 2; i++) {
+        uint8_t *rintc = table + 44 + 36 * i;
+        rintc[0] = 24;
+        rintc[1] = 36;
+        rintc[2] = 1;
+        rintc[4] = i == 0 ? 1 : 2; /* enabled; or only where a hart may be plugged in later */
+        put_le(rintc + 8, 7 + 2 * i, 8);
+        put_le(rintc + 16, i, 4);
+    }
+    finish_table(table, "APIC", 116, 6);
+    return 116;
+}
+
+TEST(readers, acpi_has_harts_and_how_fast_their_time_counts)
+{
+    static uint8_t madt[128], rhct[64];
+    static const struct {
+        uint32_t length;
+        uint64_t frequency;
+    } cases[] = {{64, 10000000}, {56, 1}, {56, 0}, {55, 10000000}};
+    uint32_t madt_size = make_rintcs(madt);
+    for (unsigned i = 0; i < ARRAY_LEN(cases); i++) {
+        bool good = i < 2;
+        memset(rhct, 0xff, sizeof(rhct)); /* its nodes are not looked at */
+        put_le(rhct + 40, cases[i].frequency, 8);
+        finish_table(rhct, "RHCT", cases[i].length, 1);
+        CHECK(read_tables(madt, madt_size, rhct, cases[i].length) == OK);
+        CHECK_EQ(MACHINE->platform.timebase_hz, good ? cases[i].frequency : 0);
+        CHECK(machine_noted("acpi: RHCT: at 0x28: no frequency of the time counter") == !good);
+        CHECK_EQ(MACHINE->topo.cpu_count, 1);
+        CHECK_EQ(MACHINE->topo.cpu[0].hw_id, 7);
+        CHECK(MACHINE->platform.cpu_method == CPU_METHOD_SBI);
+    }
+    madt[45] = 19; /* a byte too few: the rest of the table is no structure then */
+    finish_table(madt, "APIC", madt_size, 6);
+    CHECK(read_tables(madt, madt_size, NULL, 0) == ERR_CORRUPT);
+    CHECK(machine_noted("acpi: APIC: at 0x2c: structure of type 24 has length 19"));
+}
+
 TEST(readers, acpi_refuses_a_bad_table_and_reads_the_rest)
 {
     static uint8_t madt[64], srat[128];

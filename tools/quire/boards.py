@@ -13,9 +13,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Callable
 
-import packages
 import places
 import ui
+import versions
 from machine import ISAS, MIB, Machine
 from ui import Problem
 
@@ -222,13 +222,10 @@ def machine(name, **changes):
 def unavailable(name):
     """Why this machine's QEMU does not run the board, in one line; None if it does."""
     board = BOARDS[name]
-    if board.qemu == 0:
+    found = versions.qemu(board.isa)
+    if found is None or found >= (board.qemu, 0):
         return None
-    packages.ensure(packages.emulator(board.isa))
-    found = re.search(r"version (\d+)([.\d]*)", checked([ISAS[board.isa].emulator, "--version"]))
-    if found is None or int(found[1]) >= board.qemu:
-        return None
-    return f"the model {board.machine} needs QEMU {board.qemu}.0 or newer, and this is {found[1]}{found[2]}"
+    return f"the model {board.machine} needs QEMU {board.qemu}.0 or newer; this is {versions.shown(found)}"
 
 
 def size(count):

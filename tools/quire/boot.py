@@ -124,7 +124,7 @@ def run(boot, kernel):
     watch = Watch()
     with places.scratch() as folder:
         outcome = start(boot, kernel, folder, watch)
-    output = re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", watch.output.decode(errors="replace"))
+    output = re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", watch.output.decode(errors="replace")) + outcome.errors.replace("\r", "")
     log = places.log_file(f"boot-{boot.machine.isa}-" + re.sub(r"\W+", "-", boot.name).strip("-"))
     log.write_text(output)
     wrong = list(problems(boot, outcome, output))

@@ -95,11 +95,10 @@ class Table:
 
     def why_not(self, cell):
         """Why a cell is not run; None if it is."""
-        way = chains.CHAINS[cell.chain][cell.isa]
-        if isinstance(way, str):
-            return f"{cell.isa} {cell.chain}: {way}"
-        if way.nodes and cell.nodes > 1:
-            return f"{cell.isa} {cell.chain}, several nodes: {way.nodes}"
+        if reason := chains.absent(cell.chain, cell.isa):
+            return f"{cell.isa} {cell.chain}: {reason}"
+        if cell.nodes > 1 and (reason := chains.one_node(cell.chain, cell.isa)):
+            return f"{cell.isa} {cell.chain}, several nodes: {reason}"
         return next((f"{when}: {why}" for when, holds, why in self.never if holds(cell)), None)
 
     def cost(self, cell):

@@ -2,6 +2,7 @@
 """Boot chains: what runs between QEMU's reset and the kernel. A chain is one entry of CHAINS, with a Way for each ISA on
 which it exists and the reason on the others. Nobody types at a loader's prompt: command lines come in files on the
 disk, or from QEMU itself."""
+import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,15 +12,20 @@ import boards
 import disk
 import machine as machines
 import packages
+import versions
 from machine import ISAS, MIB
 from ui import Problem
 
 EFI_NAME = {"x86_64": "BOOTX64.EFI", "riscv64": "BOOTRISCV64.EFI", "aarch64": "BOOTAA64.EFI"}
 OVMF = "/usr/share/ovmf/OVMF.fd"
 EDK2_AARCH64 = "/usr/share/qemu-efi-aarch64/QEMU_EFI.fd"
+EDK2_RISCV64 = "/usr/share/qemu-efi-riscv64/RISCV_VIRT_CODE.fd"
+EDK2_RISCV64_VARIABLES = "/usr/share/qemu-efi-riscv64/RISCV_VIRT_VARS.fd"
+EDK2_RISCV64_QEMU = (8, 1)      # the first whose machine has flash as it wants it
 UBOOT = {"x86_64": "/usr/lib/u-boot/qemu-x86_64/u-boot.rom",
          "riscv64": "/usr/lib/u-boot/qemu-riscv64_smode/u-boot.bin",
          "aarch64": "/usr/lib/u-boot/qemu_arm64/u-boot.bin"}
+UBOOT_NO_LAST_NODE = (2025, 1)    # the first tried that cannot load into it; 2023.01 can
 AARCH64_RAM = 0x40000000        # where it starts on QEMU's virt
 UBOOT_AARCH64_USUAL = 128 * MIB # what U-Boot's own load addresses there are good for
 
@@ -30,7 +36,8 @@ class Way:
     build: Callable             # build(job) returns QEMU's arguments for what is booted
     tools: tuple = ()           # what it needs beside the emulator, by packages.py's names
     machine: str = ""           # more properties of QEMU's machine
-    nodes: str | None = None    # why there can be one NUMA node only
+    nodes: Callable | None = None   # nodes() returns why there can be one NUMA node only, or None
+    lacks: Callable | None = None   # lacks() returns why it cannot run with what is installed here, or None
 
 
 @dataclass(frozen=True)
@@ -90,6 +97,17 @@ def ovmf(job):
 
 def edk2(job):
     return ["-boot", "menu=on,splash-time=0", "-bios", EDK2_AARCH64, *boot_drive(job, efi_disk)]
+
+
+def edk2_riscv64(job):
+    """Two flash devices: the firmware, and its variables, which it writes to. By ACPI the kernel learns of no device that
+    ends QEMU with a status, so it calls the emulator itself."""
+    variables = job.folder / "variables.fd"
+    shutil.copyfile(EDK2_RISCV64_VARIABLES, variables)
+    return ["-blockdev", f"driver=file,node-name=code,read-only=on,filename={EDK2_RISCV64}",
+            "-blockdev", f"driver=file,node-name=variables,filename={variables}",
+            "-semihosting-config", "enable=on,target=native",
+            "-boot", "menu=on,splash-time=0", *boot_drive(job, efi_disk)]
 
 
 def uboot_tree(job, boot_command):
@@ -197,25 +215,51 @@ def grub_bios(job):
 
 # ---- The chains -------------------------------------------------------------------------------------------
 
-NO_EDK2_RISCV64 = "EDK2 for riscv64 needs QEMU 8.1 or newer, and Debian 12 has none; uboot-efi is the EFI chain there"
+FLASH = "pflash0=code,pflash1=variables"
 NO_GRUB = "Debian has GRUB's images for the ISA it runs on only"
 LINUX_ALREADY = "its direct chain is Linux' boot protocol already"
+
+
+def old_qemu_riscv64():
+    found = versions.qemu("riscv64")
+    if found is None or found >= EDK2_RISCV64_QEMU:
+        return None
+    return (f"EDK2 for riscv64 needs QEMU {versions.shown(EDK2_RISCV64_QEMU)} or newer; this is {versions.shown(found)}. "
+            "uboot-efi is an EFI chain that runs here")
+
+
+def last_node_only():
+    return f"U-Boot {uboot_shown('aarch64')} takes the last node for all memory there is"
+
+
+def last_node_reserved():
+    """2023.01 lets itself be told where to load; later ones hold all of that node for reserved, and load nothing."""
+    found = versions.uboot(UBOOT["aarch64"])
+    return None if found is None or found < UBOOT_NO_LAST_NODE else last_node_only()
+
+
+def uboot_shown(isa):
+    found = versions.uboot(UBOOT[isa])
+    return versions.shown(found) if found else "there"
+
 
 CHAINS = {
     "direct": {isa: Way(direct) for isa in ISAS},
     "linux": {"x86_64": Way(linux), "riscv64": LINUX_ALREADY, "aarch64": LINUX_ALREADY},
     "uboot-extlinux": {
-        "x86_64": "U-Boot 2023.01 enters a bzImage by its 32-bit entry in 64-bit mode; uboot-efi works",
+        "x86_64": "U-Boot enters a bzImage by its 32-bit entry in 64-bit mode; uboot-efi works",
         "riscv64": Way(uboot_extlinux, ("u-boot", "mtools", "dtc")),
-        "aarch64": Way(uboot_extlinux, ("u-boot", "mtools", "dtc"))},
+        "aarch64": Way(uboot_extlinux, ("u-boot", "mtools", "dtc"), nodes=last_node_reserved)},
     "uboot-efi": {
         "x86_64": Way(uboot_efi, ("u-boot", "mtools"), machine="sata=off"),
         "riscv64": Way(uboot_efi, ("u-boot", "mtools", "dtc")),
-        "aarch64": Way(uboot_efi, ("u-boot", "mtools", "dtc"),
-                       nodes="U-Boot 2023.01 takes the last node for all memory there is")},
-    "uefi": {"x86_64": Way(ovmf, ("edk2-x86_64", "mtools")), "riscv64": NO_EDK2_RISCV64,
+        "aarch64": Way(uboot_efi, ("u-boot", "mtools", "dtc"), nodes=last_node_only)},
+    "uefi": {"x86_64": Way(ovmf, ("edk2-x86_64", "mtools")),
+             "riscv64": Way(edk2_riscv64, ("edk2-riscv64", "mtools"), machine=FLASH, lacks=old_qemu_riscv64),
              "aarch64": Way(edk2, ("edk2-aarch64", "mtools"))},
-    "uefi-dt": {"x86_64": "a PC has no device tree", "riscv64": NO_EDK2_RISCV64,
+    "uefi-dt": {"x86_64": "a PC has no device tree",
+                "riscv64": Way(edk2_riscv64, ("edk2-riscv64", "mtools"), machine=f"{FLASH},acpi=off",
+                               lacks=old_qemu_riscv64),
                 "aarch64": Way(edk2, ("edk2-aarch64", "mtools"), machine="acpi=off")},
     "grub-bios": {"x86_64": Way(grub_bios, ("grub", "grub-pc", "mtools")),
                   "riscv64": "only PCs have a BIOS", "aarch64": "only PCs have a BIOS"},
@@ -252,19 +296,34 @@ def check_image_files(machine):
         raise Problem(f"--image {machine.image}: no {wanted} in it; was it made for {machine.isa}?", status=2)
 
 
-def way(machine):
-    found = CHAINS[machine.chain][machine.isa]
+def absent(chain, isa):
+    """Why a chain is not there on an ISA, or cannot run with what is installed here; None: it runs."""
+    found = CHAINS[chain][isa]
     if isinstance(found, str):
-        raise Problem(f"there is no {machine.chain} on {machine.isa}: {found}", status=2)
+        return found
+    return found.lacks() if found.lacks else None
+
+
+def one_node(chain, isa):
+    """Why a chain that runs takes machines of one node only, or None."""
+    nodes = CHAINS[chain][isa].nodes
+    return nodes() if nodes else None
+
+
+def way(machine):
+    reason = absent(machine.chain, machine.isa)
+    if reason:
+        raise Problem(f"there is no {machine.chain} on {machine.isa}: {reason}", status=2)
     if machine.image:
         check_image(machine)
-    if found.nodes and machine.nodes > 1:
-        raise Problem(f"{machine.chain} on {machine.isa} takes one node only: {found.nodes}", status=2)
-    return found
+    reason = one_node(machine.chain, machine.isa)
+    if reason and machine.nodes > 1:
+        raise Problem(f"{machine.chain} on {machine.isa} takes one node only: {reason}", status=2)
+    return CHAINS[machine.chain][machine.isa]
 
 
 def runs(chain, isa):
-    return isinstance(CHAINS[chain][isa], Way)
+    return absent(chain, isa) is None
 
 
 def firmware(isa):

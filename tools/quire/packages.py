@@ -57,6 +57,7 @@ TOOLS = {
     "edk2-x86_64": (file("/usr/share/ovmf/OVMF.fd"), "ovmf"),
     "edk2-aarch64": (file("/usr/share/qemu-efi-aarch64/QEMU_EFI.fd"), "qemu-efi-aarch64"),
     "linux-source": (file("/usr/src/linux-source-6.1.tar.xz"), "linux-source-6.1"),
+    "edk2-riscv64": (file("/usr/share/qemu-efi-riscv64/RISCV_VIRT_CODE.fd"), "qemu-efi-riscv64"),
     "u-boot": (file("/usr/lib/u-boot/qemu_arm64/u-boot.bin"), "u-boot-qemu"),
     "grub": (program("grub-mkimage"), "grub-common"),
     "grub-efi-x86_64": (file("/usr/lib/grub/x86_64-efi/kernel.img"), "grub-efi-amd64-bin"),

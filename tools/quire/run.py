@@ -81,8 +81,8 @@ def image_machine(options):
 
 def image_problem(outcome, text, script):
     """Why the run of an image was no success; None if it was one. An image made with qemu-exit ends with a status. Others
-    do not: there the reports of the self-tests decide, and nothing that is missing counts as good. script: what was typed,
-    or None."""
+    do not: there the console decides, by what the kernel says of the script in the image and by the reports of self-tests,
+    and nothing that is missing counts as good. script: what was typed, or None."""
     if outcome.status != 0:
         return outcome.problem()
     text = re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", text)
@@ -90,17 +90,21 @@ def image_problem(outcome, text, script):
         return found[0]
     if script is not None and not re.search(r"^quire> poweroff$", text, re.MULTILINE):
         return "the prompt did not get all commands; does the image run commands of its own?"
+    said = re.findall(r"^quire: the script (succeeded|failed)$", text, re.MULTILINE)
     if script is None:
         reports = len(re.findall(r"^1\.\.\d+$", text, re.MULTILINE))
     else:
         reports = script.replace(";", " ").split().count("selftest")
-    if reports == 0:
-        return ("the machine ended without a status and without a report of self-tests; an image made with --append qemu-exit "
-                "has a status")
-    tests = ktap.parse(text, reports)
+    tests = ktap.parse(text, reports) if reports else ktap.Results()
     if tests.failed:
         return f"{ui.plural(len(tests.failed), 'self-test')} failed: {tests.failed[0][0]}"
-    return tests.problem and f"the self-tests' report is not complete: {tests.problem}"
+    if tests.problem:
+        return f"the self-tests' report is not complete: {tests.problem}"
+    if said == ["failed"]:
+        return "a command failed"
+    return None if reports or said == ["succeeded"] else (
+        "the machine ended without a status and without a word on the result; an image made with --append qemu-exit has a "
+        "status")
 
 
 def run_image(options):
@@ -167,8 +171,8 @@ RUN = Command(
          "prompt\nand the end of input powers off. The status is 0 only if the machine ended by itself with "
          "success: a failed command, a\npanic, a hang, a reset and a triple fault are not.\n\n"
          "With --image the command line is the image's own; commands of --exec are typed at the prompt. If the image was\n"
-         "made without qemu-exit the machine has no status to end with, and a complete report of self-tests without\n"
-         "a failure is the only success.",
+         "made without qemu-exit the machine has no status to end with: then the kernel's word on the image's script, or\n"
+         "complete reports of self-tests, without a failure, is the only success.",
     examples=("quire run riscv64", 'quire run x86_64 --cpus 4 --nodes 4 --mem 2G --exec "map; nodes; zones; selftest"',
               "quire run riscv64 --append paging=sv39", "quire run aarch64 --qemu-arg -d --qemu-arg int"))
 

@@ -5,7 +5,7 @@
 #include <arch/hal.h>
 
 /* Runs body(context) and catches a trap that it provokes: true, with the trap in *caught; false if body
- * returned. Interrupts enabled before and after. Not nested. */
+ * returned. Interrupts are enabled afterwards if they were before. Not nested. */
 bool trap_catch(void (*body)(void *context), void *context, struct trap_info *caught);
 
 /* How often port_report was called, and what it said last. Not while another CPU reports. */

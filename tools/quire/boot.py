@@ -46,8 +46,11 @@ class Boot:
 class Watch:
     """Keeps a machine's output and the moment of its first prompt."""
     output: bytearray = field(default_factory=bytearray)
-    start: float = field(default_factory=time.monotonic)
+    start: float = 0.0
     prompt: float | None = None
+
+    def begin(self):
+        self.start = time.monotonic()
 
     def write(self, data):
         if len(self.output) < OUTPUT_MAX:
@@ -84,6 +87,7 @@ def start(boot, kernel, folder, watch):
     line = chains.command(machine, kernel, None if boot.typed is not None else boot.script, folder)
     if boot.prepare:
         line += boot.prepare(line, folder)
+    watch.begin()
     if boot.typed is None:
         return emulator.run(line, watch.write, boot.timeout, silence=boot.silence)
     keys = folder / "typed"

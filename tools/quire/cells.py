@@ -10,6 +10,7 @@ import re
 import tomllib
 from dataclasses import dataclass, replace
 
+import boards
 import chains
 import places
 from machine import ISAS, Machine, parse_size
@@ -36,6 +37,8 @@ class Cell:
 
     @property
     def name(self):
+        if self.board:
+            return f"{self.isa} {self.chain} board={self.board}"
         words = [self.isa, self.chain, f"cpus={self.cpus}", f"nodes={self.nodes}", f"mem={self.mem}"]
         words += [f"{axis}={value}" for axis in ("paging", "cpu") if (value := getattr(self, axis)) is not None]
         return " ".join(words)
@@ -46,6 +49,8 @@ class Cell:
         return parse_size(self.mem) // self.nodes
 
     def machine(self, initrd):
+        if self.board:
+            return boards.machine(self.board, initrd=initrd and str(initrd))
         return Machine(self.isa, cpus=self.cpus, nodes=self.nodes, mem=parse_size(self.mem), cpu=self.cpu,
                        append="" if self.paging is None else f"paging={self.paging}", chain=self.chain,
                        initrd=initrd and str(initrd))
@@ -166,11 +171,21 @@ def standard(table, isa):
             yield cell
 
 
+def on_boards(isa):
+    """The boards of an ISA that this QEMU has models of, and why not the others."""
+    names = [name for name, board in boards.BOARDS.items() if board.isa == isa]
+    reasons = {name: boards.unavailable(name) for name in names}
+    cells = []
+    for name in names:
+        if reasons[name] is None:
+            machine = boards.machine(name)
+            cells.append(Cell(isa, cpus=machine.cpus, mem=boards.size(machine.mem), board=name))
+    return cells, {f"{isa} board={name}: {reason}": 1 for name, reason in reasons.items() if reason}
+
+
 def choose(table, isa, full):
     """The cells of an ISA to run, each once, and the reasons for what is not."""
     cells, reasons = possible(table, isa)
-    if full:
-        chosen = [*standard(table, isa), *cover(cells, 2)]
-    else:
-        chosen = [*standard(table, isa), *cover([cell for cell in cells if cell.chain == "direct"], 1)]
-    return list(dict.fromkeys(chosen)), reasons
+    models, without_model = on_boards(isa)
+    covered = cover(cells, 2) if full else cover([cell for cell in cells if cell.chain == "direct"], 1)
+    return list(dict.fromkeys([*standard(table, isa), *covered, *models])), reasons | without_model

@@ -28,6 +28,7 @@ from ui import Problem
 
 PROTOCOLS = {"linux": "bzImage", "grub-bios": "bzImage", "grub-efi": "bzImage", "uefi": "EFI", "uefi-dt": "EFI",
              "uboot-efi": "EFI", "uboot-extlinux": "Image"}
+HELPERS = ("mtools", "dtc", "gcc", "libc", *(f"gcc-{isa}" for isa in ISAS))     # they make what is booted
 
 
 @dataclass
@@ -87,7 +88,7 @@ def package_version(package):
 def versions(cell):
     """The packages that a cell was booted by."""
     tools = chains.tools(cell.machine(None))
-    names = dict.fromkeys(packages.TOOLS[tool][1] for tool in tools if tool not in ("mtools", "dtc"))
+    names = dict.fromkeys(packages.TOOLS[tool][1] for tool in tools if tool not in HELPERS)
     return ", ".join(f"{name} {package_version(name)}" for name in names)
 
 
@@ -148,7 +149,7 @@ def row(results):
     """One ISA and chain. What is kept differs a little from cell to cell; the most is shown."""
     prompts = [result.prompt for result in results if result.prompt is not None]
     most = max((result.kept for result in results), key=lambda kept: sum(kept.values()))
-    return (results[0].isa, results[0].chain, str(len(results)), str(sum(r.status == "PASS" for r in results)),
+    return (results[0].isa, results[0].board or results[0].chain, str(len(results)), str(sum(r.status == "PASS" for r in results)),
             str(sum(r.status == "FAIL" for r in results)), str(sum(len(r.passed) for r in results)),
             f"{min(prompts):.1f} - {max(prompts):.1f}" if prompts else "none", sizes(most))
 
@@ -156,8 +157,8 @@ def row(results):
 def table_of(results):
     groups = {}
     for result in results:
-        groups.setdefault((result.isa, result.chain), []).append(result)
-    head = ("ISA", "chain", "cells", "pass", "fail", "self-tests", "prompt, s", "most kept by firmware, KiB")
+        groups.setdefault((result.isa, result.chain, result.board), []).append(result)
+    head = ("ISA", "chain or board", "cells", "pass", "fail", "self-tests", "prompt, s", "most kept by firmware, KiB")
     rows = [head, *(row(group) for group in groups.values())]
     widths = [max(len(line[i]) for line in rows) for i in range(len(head) - 1)]
     for line in rows:
@@ -173,7 +174,7 @@ def not_run(reasons):
 def with_versions(results):
     used = {}
     for result in results:
-        used.setdefault(result.firmware, []).append(f"{result.isa} {result.chain}")
+        used.setdefault(result.firmware, []).append(f"{result.isa} {result.board or result.chain}")
     return [f"  {', '.join(dict.fromkeys(names))}: {firmware}" for firmware, names in used.items()]
 
 
@@ -199,8 +200,8 @@ def parse_output(text):
 
 
 def announce(table, chosen, jobs, report):
-    minutes = sum(table.cost(cell) for cell in chosen) / jobs / 60
-    report.note("matrix", f"{ui.plural(len(chosen), 'cell')}, {jobs} at a time: about {max(1, round(minutes))} minutes")
+    minutes = max(1, round(sum(table.cost(cell) for cell in chosen) / jobs / 60))
+    report.note("matrix", f"{ui.plural(len(chosen), 'cell')}, {jobs} at a time: about {ui.plural(minutes, 'minute')}")
 
 
 def run_matrix(choice, report):

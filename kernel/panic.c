@@ -149,7 +149,7 @@ bool trap_catch(void (*body)(void *context), void *context, struct trap_info *ca
 {
     struct hal_catch here;
     struct percpu *cpu = hal_percpu();
-    const uint64_t irq = hal_irq_save();
+    const volatile uint64_t irq = hal_irq_save(); /* volatile: it outlasts the jump back */
     hal_irq_restore(irq);
     if (hal_catch(&here) == 0) {
         cpu->catch_point = &here;

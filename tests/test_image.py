@@ -15,6 +15,7 @@ sys.path.insert(0, str(ROOT / "tools/quire"))
 import build  # noqa: E402
 import chains  # noqa: E402
 import disk  # noqa: E402
+import versions  # noqa: E402
 from machine import Machine  # noqa: E402
 from ui import Problem  # noqa: E402
 
@@ -138,6 +139,36 @@ def test_every_chain_runs_or_says_why_not():
 def test_what_a_chain_cannot_do():
     with pytest.raises(Problem, match="takes one node only"):
         chains.check(Machine("aarch64", chain="uboot-efi", nodes=2))
+
+
+def test_a_chain_knows_what_the_installed_versions_lack(monkeypatch):
+    for found, runs in (((7, 2), False), ((8, 0), False), ((8, 1), True), ((10, 0), True)):
+        with monkeypatch.context() as patch:
+            patch.setattr(chains.versions, "qemu", lambda isa: found)
+            assert chains.runs("uefi", "riscv64") == chains.runs("uefi-dt", "riscv64") == runs
+            if not runs:
+                with pytest.raises(Problem, match=rf"needs QEMU 8.1 or newer; this is {found[0]}\.{found[1]}\. "):
+                    chains.check(Machine("riscv64", chain="uefi"))
+    several = Machine("aarch64", chain="uboot-extlinux", nodes=2)
+    for found in ((2023, 1), None):
+        monkeypatch.setattr(chains.versions, "uboot", lambda image: found)
+        chains.check(several)
+    monkeypatch.setattr(chains.versions, "uboot", lambda image: (2025, 1))
+    with pytest.raises(Problem, match="one node only: U-Boot 2025.01 takes the last node"):
+        chains.check(several)
+
+
+def test_versions_come_from_what_is_there(tmp_path, monkeypatch):
+    image = tmp_path / "u-boot.bin"
+    image.write_bytes(b"\0U-Boot SPL\0U-Boot 2025.01-3 (Jan 01 2025)\0")
+    assert versions.uboot(image) == (2025, 1) and versions.shown((2025, 1)) == "2025.01"
+    assert versions.uboot(tmp_path / "missing") is None
+    fake = tmp_path / "qemu-system-none"
+    fake.write_text("#!/bin/sh\necho 'QEMU emulator version 9.2.1 (Debian)'\n")
+    fake.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert versions.qemu("none") == (9, 2) and versions.shown((9, 2)) == "9.2"
+    assert versions.qemu("missing") is None
 
 
 def test_grub_gets_each_word_quoted():

@@ -83,26 +83,19 @@ def known(name, word):
     return str(number(word)) if name in SIZES else word
 
 
-def unknown(cell, name):
-    return isinstance(cell, Missing) and name != "board" and getattr(cell, name, None) is None
-
-
 def term(text):
-    """A test of cells: FIELD=VALUE|VALUE, FIELD!=VALUE, or FIELD<VALUE where VALUE may be a field as well. Of what is not
-    run, all holds that is not known."""
+    """A test of cells: FIELD=VALUE|VALUE, FIELD!=VALUE, or FIELD<VALUE where VALUE may be a field as well."""
     match = TERM.fullmatch(text)
     if match is None or match[1] not in FIELDS:
         raise ValueError(f"\"{text}\" is not FIELD=VALUE with a FIELD of {', '.join(FIELDS)}")
     name, sign, right = match.groups()
     if sign in ("=", "!="):
         words = [known(name, word) for word in right.split("|")]
-        return lambda cell: unknown(cell, name) or (known(name, str(getattr(cell, name))) in words) == (sign == "=")
+        return lambda cell: (known(name, str(getattr(cell, name))) in words) == (sign == "=")
     if right not in FIELDS:
         number(right)   # complains at once
 
     def compare(cell):
-        if unknown(cell, name):
-            return True
         left, other = getattr(cell, name), getattr(cell, right) if right in FIELDS else right
         return left is not None and other is not None and COMPARE[sign](number(left), number(other))
     return compare
@@ -152,16 +145,16 @@ def load():
 
 
 def possible(table, isa):
-    """All cells of an ISA that can be run, and how many cannot, by what is missing."""
+    """All cells of an ISA that can be run; and those that cannot, each with what is missing."""
     axes = {"chain": list(chains.CHAINS)} | table.axes[isa]
-    cells, missing = [], {}
+    cells, excluded = [], []
     for values in itertools.product(*(axes[axis] for axis in AXES)):
         cell = Cell(isa, *values)
-        if why := table.why_not(cell):
-            missing[why] = missing.get(why, 0) + 1
+        if missing := table.why_not(cell):
+            excluded.append((cell, missing))
         else:
             cells.append(cell)
-    return cells, missing
+    return cells, excluded
 
 
 # ---- What is run ------------------------------------------------------------------------------------------
@@ -201,20 +194,21 @@ def standard(table, isa):
 
 
 def on_boards(isa):
-    """The boards of an ISA that this QEMU has models of, and what is missing of the others."""
-    cells, missing = [], {}
+    """The same for boards."""
+    cells, excluded = [], []
     for name in (name for name, board in boards.BOARDS.items() if board.isa == isa):
         machine = boards.machine(name)
+        cell = Cell(isa, cpus=machine.cpus, mem=boards.size(machine.mem), board=name)
         if reason := boards.unavailable(name):
-            missing[Missing(f"{isa} board={name}", reason, isa, "direct", name)] = 1
+            excluded.append((cell, Missing(f"{isa} board={name}", reason, isa, cell.chain, name)))
         else:
-            cells.append(Cell(isa, cpus=machine.cpus, mem=boards.size(machine.mem), board=name))
-    return cells, missing
+            cells.append(cell)
+    return cells, excluded
 
 
 def choose(table, isa, full):
-    """The cells of an ISA to run, each once, and what is missing."""
-    cells, missing = possible(table, isa)
+    """The cells of an ISA to run, each once; and those that cannot be, each with what is missing."""
+    cells, excluded = possible(table, isa)
     models, without_model = on_boards(isa)
     covered = cover(cells, 2) if full else cover([cell for cell in cells if cell.chain == "direct"], 1)
-    return list(dict.fromkeys([*standard(table, isa), *covered, *models])), missing | without_model
+    return list(dict.fromkeys([*standard(table, isa), *covered, *models])), excluded + without_model

@@ -115,20 +115,18 @@ class Choice:
 
 
 def select(choice):
-    """The cells to run and, with their number, what else is missing."""
+    """The cells to run, and what is missing for others, each once."""
     table = cells.load()
     chosen, missing = [], {}
     for isa in ISAS:
-        some, lacking = cells.choose(table, isa, choice.full)
-        chosen += some
-        missing |= lacking
-    chosen = [cell for cell in chosen if all(wanted(cell) for wanted in choice.only)]
-    missing = {what: count for what, count in missing.items() if all(wanted(what) for wanted in choice.only)}
+        some, excluded = cells.choose(table, isa, choice.full)
+        chosen += (cell for cell in some if all(wanted(cell) for wanted in choice.only))
+        missing |= {what: None for cell, what in excluded if all(wanted(cell) for wanted in choice.only)}
     number, count = choice.shard
     chosen = chosen[number - 1::count]
     if not chosen:
         raise Problem("no cell of the matrix is left to run" + ("" if choice.full else "; --full has more of them"), status=2)
-    return table, chosen, missing
+    return table, chosen, list(missing)
 
 
 def prepare(chosen):

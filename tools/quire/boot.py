@@ -20,6 +20,11 @@ OUTPUT_MAX = 4 << 20
 TAIL = 12
 
 
+def reports_of(script):
+    """How many reports of self-tests the monitor's commands make."""
+    return script.replace(";", " ").split().count("selftest")
+
+
 @dataclass(frozen=True)
 class Boot:
     name: str
@@ -39,7 +44,7 @@ class Boot:
     @property
     def reports(self):
         """How many reports of self-tests are to come."""
-        return self.script.replace(";", " ").split().count("selftest")
+        return reports_of(self.script)
 
 
 @dataclass
@@ -128,7 +133,7 @@ def run(boot, kernel):
     watch = Watch()
     with places.scratch() as folder:
         outcome = start(boot, kernel, folder, watch)
-    output = re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", watch.output.decode(errors="replace")) + outcome.errors.replace("\r", "")
+    output = emulator.plain(watch.output) + outcome.errors.replace("\r", "")
     log = places.log_file(f"boot-{boot.machine.isa}-" + re.sub(r"\W+", "-", boot.name).strip("-"))
     log.write_text(output)
     wrong = list(problems(boot, outcome, output))

@@ -79,6 +79,14 @@ def last_line(done):
     (["bench"], "quire bench needs SUBJECT"),
     (["bench", "kernel", "mips"], 'ISA "mips" is not known'),
     (["help", "tests"], 'did you mean test?'),
+    (["lava", "--judge", ""], "--judge has an empty value: --judge LOG"),
+    (["lava", "--url="], "--url has an empty value"),
+    (["run", "riscv64", "--image", "", "--exec", "help"], "--image has an empty value: --image FILE"),
+    (["run", "riscv64", "--initrd", "", "--exec", "help"], "--initrd has an empty value"),
+    (["run", "riscv64", "--board", "", "--exec", "help"], "--board has an empty value"),
+    (["image", "riscv64", "-o", ""], "-o has an empty value"),
+    (["run", ""], "quire run: ISA is empty"),
+    (["replay", ""], "is empty"),
 ])
 def test_wrong_arguments_get_one_line_and_status_2(words, says):
     done = quire(*words)

@@ -216,8 +216,9 @@ IMAGE = Command(
         Option("--board", "B", "lay it out for this board: " + ", ".join(flash.BOARDS) + " (default pc on x86_64, else "
                "generic)", choices=tuple(flash.BOARDS)),
         Option("-o", "FILE", "the image's name (default build/images/quire-ISA-BOARD.img)"),
-        Option("--append", "OPTIONS", "kernel options; qemu-exit is one that is for QEMU only"),
-        Option("--exec", "\"CMD; CMD\"", "the kernel runs these monitor commands and then ends the machine"),
+        Option("--append", "OPTIONS", "kernel options; qemu-exit is one that is for QEMU only", may_be_empty=True),
+        Option("--exec", "\"CMD; CMD\"", "the kernel runs these monitor commands and then ends the machine",
+               may_be_empty=True),
         Option("--initrd", "FILE", "a boot archive"),
         Option("--release", None, "the release build"),
         Option("--clang", None, "the build by clang and lld")),

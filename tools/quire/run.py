@@ -41,10 +41,12 @@ MACHINE_OPTIONS = (
            "EFI forms (default direct)", choices=(*chains.CHAINS, *chains.ALIASES)),
     Option("--board", "NAME", "one of QEMU's board models, with the CPUs and the memory that it has: "
            + ", ".join(f"{name} ({board.isa})" for name, board in boards.BOARDS.items()), choices=tuple(boards.BOARDS)),
-    Option("--append", "OPTIONS", "kernel options: paging=sv39|sv48|sv57|4|5, cpus=N, directmap=SIZE, movable=SIZE"),
+    Option("--append", "OPTIONS", "kernel options: paging=sv39|sv48|sv57|4|5, cpus=N, directmap=SIZE, movable=SIZE",
+           may_be_empty=True),
     Option("--initrd", "FILE", "a file that the boot loader places in memory"),
-    Option("--qemu-arg", "A", "one more word for QEMU's command line", repeat=True),
-    Option("--exec", "\"CMD; CMD\"", "run these monitor commands, then end; status 0 only if all succeeded"),
+    Option("--qemu-arg", "A", "one more word for QEMU's command line", repeat=True, may_be_empty=True),
+    Option("--exec", "\"CMD; CMD\"", "run these monitor commands, then end; status 0 only if all succeeded",
+           may_be_empty=True),
     Option("--release", None, "the release build"),
     Option("--clang", None, "the build by clang and lld"),
 )

@@ -20,6 +20,7 @@ class Option:
     convert: Callable = str         # raises ValueError with what is wrong
     repeat: bool = False            # a list of values
     choices: tuple = ()
+    others: dict = field(default_factory=dict)  # what one may take for a choice, and what each is instead
     may_be_empty: bool = False      # else an empty value is refused: mostly a script's variable that is not set
 
     @property
@@ -70,6 +71,8 @@ def check_choice(kind, word, choices):
 def convert(option, word):
     if not word and not option.may_be_empty:
         raise usage_error(f"{option.name} has an empty value: {option.usage}")
+    if word in option.others:
+        raise usage_error(f"{option.name}: {word} is {option.others[word]}")
     if option.choices:
         return check_choice(option.name, word, option.choices)
     try:

@@ -10,6 +10,7 @@ import boot
 import build
 import chains
 import emulator
+import flash
 import ktap
 import packages
 import places
@@ -40,7 +41,9 @@ MACHINE_OPTIONS = (
     Option("--boot", "CHAIN", "how the kernel is booted: " + ", ".join(chains.CHAINS) + "; uboot and grub mean their "
            "EFI forms (default direct)", choices=(*chains.CHAINS, *chains.ALIASES)),
     Option("--board", "NAME", "one of QEMU's board models, with the CPUs and the memory that it has: "
-           + ", ".join(f"{name} ({board.isa})" for name, board in boards.BOARDS.items()), choices=tuple(boards.BOARDS)),
+           + ", ".join(f"{name} ({board.isa})" for name, board in boards.BOARDS.items()), choices=tuple(boards.BOARDS),
+           others={board.name: f"a board to flash: quire image {board.isas[0]} --board {board.name}"
+                   for board in flash.BOARDS.values()}),
     Option("--append", "OPTIONS", "kernel options: paging=sv39|sv48|sv57|4|5, cpus=N, directmap=SIZE, movable=SIZE",
            may_be_empty=True),
     Option("--initrd", "FILE", "a file that the boot loader places in memory"),
@@ -78,6 +81,8 @@ def image_machine(options):
         if getattr(options, name):
             raise Problem(f"--{name} cannot change a given image, which holds kernel, command line and boot archive; "
                           f"`quire image {options.isa} --{name} …` makes one with it", status=2)
+    if options.board:
+        raise Problem(f"--board {options.board} cannot boot an image: QEMU loads the kernel itself there", status=2)
     chain = chains.named(options.boot) if options.boot else chains.IMAGE_CHAIN[options.isa]
     return replace(machine_from(options), image=os.path.abspath(options.image), chain=chain)
 

@@ -27,6 +27,7 @@ import ktap  # noqa: E402
 import lint  # noqa: E402
 import machine  # noqa: E402
 import packages  # noqa: E402
+import places  # noqa: E402
 import versions  # noqa: E402
 from ui import Problem  # noqa: E402
 
@@ -333,6 +334,23 @@ def test_without_root_and_sudo_the_command_is_named(monkeypatch):
     monkeypatch.setattr(packages, "privilege", lambda: None)
     with pytest.raises(Problem, match="apt-get install device-tree-compiler"):
         packages.ensure(["dtc"])
+
+
+def test_what_the_killed_leave_behind_goes_and_nothing_else(tmp_path, monkeypatch):
+    monkeypatch.setattr(places, "BUILD", tmp_path)
+    hold = f"import places; places.BUILD = places.Path({str(tmp_path)!r})\nwith places.scratch() as f: print(f, flush=True); input()"
+    process = subprocess.Popen([sys.executable, "-c", hold], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+                               cwd=ROOT / "tools/quire")
+    theirs = Path(process.stdout.readline().strip())
+    (theirs / "file").write_text("text")
+    with places.scratch() as first, places.scratch() as second:
+        assert len({first, second, theirs}) == 3 and all(folder.is_dir() for folder in (first, second, theirs))
+        process.kill()
+        process.communicate()
+        assert theirs.is_dir()
+        with places.scratch():
+            assert first.is_dir() and second.is_dir() and not theirs.exists()
+    assert not list(tmp_path.glob("scratch-*"))
 
 
 # ---- The pieces that judge -------------------------------------------------------------------------------

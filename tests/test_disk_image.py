@@ -9,6 +9,7 @@ import resource
 import shutil
 import subprocess
 import sys
+import tempfile
 import xml.etree.ElementTree
 import zlib
 from pathlib import Path
@@ -25,6 +26,7 @@ import disk  # noqa: E402
 import emulator  # noqa: E402
 import flash  # noqa: E402
 import image  # noqa: E402
+import options  # noqa: E402
 import packages  # noqa: E402
 import run  # noqa: E402
 from emulator import Outcome  # noqa: E402
@@ -36,6 +38,11 @@ SUFFIXES = ("", ".bmap", ".sha256", ".xz")
 
 def quire(*words, **given):
     return subprocess.run([QUIRE, *map(str, words)], capture_output=True, text=True, timeout=120, **given)
+
+
+def called(*words):
+    """quire image, in this process."""
+    return image.image(options.parse(image.IMAGE, [str(word) for word in words]))
 
 
 def fails(done, says, status=1):
@@ -325,13 +332,18 @@ def test_no_space_for_the_work(tmp_path):
     assert done.returncode == 1 and "OSError: [Errno 28] No space left on device" in done.stderr
 
 
-def test_a_folder_that_cannot_be_written_to(tmp_path, monkeypatch):
-    def refuse(*words, **given):
-        raise PermissionError(13, "Permission denied", str(tmp_path))
-    monkeypatch.setattr(image.tempfile, "TemporaryDirectory", refuse)
-    with pytest.raises(OSError):
-        made(tmp_path / "disk.img", "riscv64")
-    assert names(tmp_path) == []
+def test_a_folder_that_cannot_be_written_to(old, monkeypatch):
+    """Root can write everywhere, so it is the call that fails, for this folder alone."""
+    real = tempfile.TemporaryDirectory
+
+    def refuse(*words, dir=None, **given):
+        if Path(dir) == old.parent:
+            raise PermissionError(13, "Permission denied", str(dir))
+        return real(*words, dir=dir, **given)
+    monkeypatch.setattr(tempfile, "TemporaryDirectory", refuse)
+    with pytest.raises(Problem, match=f"disk.img cannot be made: {old.parent}: Permission denied$"):
+        called("riscv64", "-o", old)
+    assert names(old.parent) == ["disk.img"] and old.read_text() == "old"
 
 
 @pytest.mark.parametrize("tool, script, says", [("mformat", "exit 1", "mformat failed: no message"),
@@ -348,11 +360,14 @@ def test_a_tool_that_fails(old, tool, script, says):
     assert names(old.parent) == ["bin", "disk.img"] and old.read_text() == "old"
 
 
-def test_a_missing_tool_is_named(old, monkeypatch):
-    monkeypatch.setitem(packages.TOOLS, "mtools", (lambda: False, "mtools"))
+@pytest.mark.parametrize("isa, tool", [("riscv64", "mtools"), ("x86_64", "grub"), ("x86_64", "grub-pc")])
+def test_a_missing_tool_is_named(old, monkeypatch, isa, tool):
+    package = packages.TOOLS[tool][1]
+    monkeypatch.setitem(packages.TOOLS, tool, (lambda: False, package))
     monkeypatch.setattr(packages, "privilege", lambda: None)
-    with pytest.raises(Problem, match="apt-get install mtools"):
-        packages.ensure(image.tools("riscv64"))
+    with pytest.raises(Problem, match=f"apt-get install {package}$"):
+        called(isa, "-o", old)
+    assert names(old.parent) == ["disk.img"] and old.read_text() == "old"
 
 
 def test_an_old_image_is_replaced_in_the_end(old):

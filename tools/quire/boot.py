@@ -3,6 +3,7 @@
 module there has boots(isa), which yields Boot."""
 import importlib.util
 import re
+import sys
 import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -65,8 +66,11 @@ class Watch:
 
 
 def load(isa):
-    """All boots of tests/qemu for an ISA."""
-    for path in sorted((places.ROOT / "tests/qemu").glob("*.py")):
+    """All boots of tests/qemu for an ISA. The modules there can import those in shared/."""
+    folder = places.ROOT / "tests/qemu"
+    if str(folder / "shared") not in sys.path:
+        sys.path.append(str(folder / "shared"))
+    for path in sorted(folder.glob("*.py")):
         spec = importlib.util.spec_from_file_location(f"boots_{path.stem}", path)
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)

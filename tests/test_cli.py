@@ -338,7 +338,8 @@ def test_without_root_and_sudo_the_command_is_named(monkeypatch):
 
 def test_what_the_killed_leave_behind_goes_and_nothing_else(tmp_path, monkeypatch):
     monkeypatch.setattr(places, "BUILD", tmp_path)
-    hold = f"import places; places.BUILD = places.Path({str(tmp_path)!r})\nwith places.scratch() as f: print(f, flush=True); input()"
+    hold = (f"import places; places.BUILD = places.Path({str(tmp_path)!r})\n"
+            "with places.scratch() as folder: print(folder, flush=True); input()")
     process = subprocess.Popen([sys.executable, "-c", hold], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
                                cwd=ROOT / "tools/quire")
     theirs = Path(process.stdout.readline().strip())

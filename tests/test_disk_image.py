@@ -460,7 +460,8 @@ def test_how_the_run_of_an_image_is_judged(status, text, script, says):
     assert problem is None if says is None else says in problem
 
 
-@pytest.mark.parametrize("status, says", [(33, None), (35, None), (0, None), (1, "ended with status 1"), (None, "no end within")])
+@pytest.mark.parametrize("status, says", [(33, None), (35, None), (0, None), (1, "ended with status 1"),
+                                          (None, "no end within")])
 def test_what_somebody_watched_on_a_terminal_is_not_judged(status, says):
     problem = run.image_problem(Outcome("qemu", status, 1.0, watched=True), b"", None)
     assert problem is None if says is None else says in problem

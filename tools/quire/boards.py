@@ -124,7 +124,8 @@ def sbsa(machine, folder):
     arguments = sbsa_cpus(machine, path, folder) if machine.cpus > 1 else []
     if machine.initrd:
         size = os.stat(machine.initrd).st_size
-        put(path, "/chosen", {"linux,initrd-start": two_cells(SBSA_INITRD), "linux,initrd-end": two_cells(SBSA_INITRD + size)})
+        put(path, "/chosen", {"linux,initrd-start": two_cells(SBSA_INITRD),
+                              "linux,initrd-end": two_cells(SBSA_INITRD + size)})
         arguments += ["-device", f"loader,file={machine.initrd},addr={SBSA_INITRD:#x},force-raw=on"]
     return ["-dtb", str(path), *arguments]
 

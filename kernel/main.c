@@ -54,11 +54,11 @@ static void check_timer(void)
             port_panic("the timer's interrupt does not arrive");
 }
 
-/* The last line is for whoever has only the console to judge by. */
-static bool run_script(const char *script)
+/* The last line is for whoever has only the console to judge by (tools/quire/emulator.py). */
+static bool run_commands(void)
 {
-    bool ok = monitor_script(script);
-    kprintf("quire: the script %s\n", ok ? "succeeded" : "failed");
+    bool ok = options.script != NULL ? monitor_script(options.script) : monitor_prompt();
+    kprintf("quire: %s\n", ok ? "all commands succeeded" : "a command failed");
     return ok;
 }
 
@@ -77,7 +77,7 @@ static void run(void)
     kprintf("cpus: %u of %u running; paging %s\n", cpus_online(), cpu_count(),
             hal_mmu_mode_name(kernel_pt.levels));
     report_memory();
-    hal_exit(options.script != NULL ? run_script(options.script) : monitor_prompt());
+    hal_exit(run_commands());
 }
 
 void kmain(uint64_t boot_cpu, paddr_t handoff, paddr_t image)

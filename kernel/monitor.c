@@ -322,8 +322,9 @@ bool monitor_script(const char *script)
 
 bool monitor_prompt(void)
 {
+    bool ok = true;
     kprintf("Type `help` for the commands.\n");
     while (!finished)
-        (void)monitor_run(read_line());
-    return true;
+        ok = monitor_run(read_line()) && ok;
+    return ok;
 }

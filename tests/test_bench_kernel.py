@@ -15,6 +15,7 @@ sys.path.insert(0, str(ROOT / "tools/quire"))
 
 import bench_kernel  # noqa: E402
 import build  # noqa: E402
+import emulator  # noqa: E402
 from machine import MIB  # noqa: E402
 from ui import Problem  # noqa: E402
 
@@ -53,6 +54,7 @@ def test_every_isa_has_the_same_budgets():
 def test_figures_are_read():
     assert bench_kernel.figures_in("boot\nquire> bench\npair 70\nfail_order9 3\n", "bench") == {
         "pair": 70, "fail_order9": 3}
+    assert bench_kernel.figures_in(f"quire> bench\npair 70\n{emulator.SUCCEEDED}\n", "bench") == {"pair": 70}
 
 
 @pytest.mark.parametrize("output", [

@@ -27,6 +27,7 @@ import ktap  # noqa: E402
 import lint  # noqa: E402
 import machine  # noqa: E402
 import packages  # noqa: E402
+import places  # noqa: E402
 import versions  # noqa: E402
 from ui import Problem  # noqa: E402
 
@@ -79,6 +80,19 @@ def last_line(done):
     (["bench"], "quire bench needs SUBJECT"),
     (["bench", "kernel", "mips"], 'ISA "mips" is not known'),
     (["help", "tests"], 'did you mean test?'),
+    (["run", "riscv64", "--board", "visionfive2"], "visionfive2 is a board to flash: quire image riscv64 --board visionfive2"),
+    (["image", "aarch64", "--board", "raspi3b"], "raspi3b is a board model in QEMU: quire run aarch64 --board raspi3b"),
+    (["run", "riscv64", "--image", "x", "--board", "sifive_u"], "--board sifive_u cannot boot an image: QEMU loads the kernel"),
+    (["lava", "--judge", "log", "--run", "riscv64"], "--judge and --run are different tasks: choose one"),
+    (["lava", "--judge", "log", "-o", "site"], "--judge and -o or --url are different tasks"),
+    (["lava", "--judge", ""], "--judge has an empty value: --judge LOG"),
+    (["lava", "--url="], "--url has an empty value"),
+    (["run", "riscv64", "--image", "", "--exec", "help"], "--image has an empty value: --image FILE"),
+    (["run", "riscv64", "--initrd", "", "--exec", "help"], "--initrd has an empty value"),
+    (["run", "riscv64", "--board", "", "--exec", "help"], "--board has an empty value"),
+    (["image", "riscv64", "-o", ""], "-o has an empty value"),
+    (["run", ""], "quire run: ISA is empty"),
+    (["replay", ""], "is empty"),
 ])
 def test_wrong_arguments_get_one_line_and_status_2(words, says):
     done = quire(*words)
@@ -226,21 +240,41 @@ def test_no_emulator_outlives_quire(fake, number):
     assert comes_true(lambda: not alive(mark))
 
 
-def test_on_a_terminal_the_machine_gets_the_keys(fake):
-    """A real QEMU would set the terminal to raw; here it is enough that the keys arrive and the status returns."""
-    path = fake("printf 'quire> '; read line; echo \"got $line\"; exit 33")
+def on_terminal(path, *words):
+    """Calls quire from a terminal of its own; `map` is typed at the prompt. Returns what is shown and the status."""
     pid, terminal = pty.fork()
     if pid == 0:
         os.environ["PATH"] = f"{path}:{os.environ['PATH']}"
-        os.execv(QUIRE, [QUIRE, "run", "riscv64"])
+        os.execv(QUIRE, [QUIRE, *words])
     shown = b""
     while b"quire> " not in shown:
         shown += os.read(terminal, 4096)
-    assert b"Ctrl-A X ends QEMU" in shown
     os.write(terminal, b"map\r")
-    while b"got map" not in shown:
-        shown += os.read(terminal, 4096)
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    try:
+        while data := os.read(terminal, 4096):
+            shown += data
+    except OSError:     # what Linux says at a terminal's end
+        pass
+    return shown.decode(), os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+@pytest.mark.parametrize("ends, status, says", [(33, 0, None), (35, 0, None), (0, 1, "ended without a status"),
+                                                (1, 1, "ended with status 1")])
+def test_on_a_terminal_the_machine_gets_the_keys(fake, ends, status, says):
+    """A real QEMU would set the terminal to raw; here it is enough that the keys arrive and the status returns. Who has
+    seen a command fail is not told again."""
+    path = fake(f"printf 'quire> '; read line; echo \"got $line\"; exit {ends}")
+    shown, ended = on_terminal(path, "run", "riscv64")
+    assert "Ctrl-A X ends QEMU" in shown and "got map" in shown and ended == status
+    assert says in shown if says else "quire: " not in shown.partition("got map")[2]
+
+
+@pytest.mark.parametrize("isa", build.ISAS)
+def test_a_typed_command_that_fails_is_no_success(isa):
+    for typed, status, last in (("nodes\n", 0, emulator.SUCCEEDED), ("bogus\nnodes\n", 1, emulator.FAILED)):
+        done = quire("run", isa, "--cpus", "1", "--mem", "64M", typed=typed)
+        assert done.returncode == status, done.stderr
+        assert done.stdout.splitlines()[-1] == last and "  node" in done.stdout
 
 
 def test_output_that_nobody_reads_is_no_crash(fake):
@@ -300,6 +334,24 @@ def test_without_root_and_sudo_the_command_is_named(monkeypatch):
     monkeypatch.setattr(packages, "privilege", lambda: None)
     with pytest.raises(Problem, match="apt-get install device-tree-compiler"):
         packages.ensure(["dtc"])
+
+
+def test_what_the_killed_leave_behind_goes_and_nothing_else(tmp_path, monkeypatch):
+    monkeypatch.setattr(places, "BUILD", tmp_path)
+    hold = (f"import places; places.BUILD = places.Path({str(tmp_path)!r})\n"
+            "with places.scratch() as folder: print(folder, flush=True); input()")
+    process = subprocess.Popen([sys.executable, "-c", hold], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+                               cwd=ROOT / "tools/quire")
+    theirs = Path(process.stdout.readline().strip())
+    (theirs / "file").write_text("text")
+    with places.scratch() as first, places.scratch() as second:
+        assert len({first, second, theirs}) == 3 and all(folder.is_dir() for folder in (first, second, theirs))
+        process.kill()
+        process.communicate()
+        assert theirs.is_dir()
+        with places.scratch():
+            assert first.is_dir() and second.is_dir() and not theirs.exists()
+    assert not list(tmp_path.glob("scratch-*"))
 
 
 # ---- The pieces that judge -------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ import resource
 import shutil
 import subprocess
 import sys
+import tempfile
 import xml.etree.ElementTree
 import zlib
 from pathlib import Path
@@ -22,8 +23,10 @@ sys.path.insert(0, str(ROOT / "tools/quire"))
 import build  # noqa: E402
 import chains  # noqa: E402
 import disk  # noqa: E402
+import emulator  # noqa: E402
 import flash  # noqa: E402
 import image  # noqa: E402
+import options  # noqa: E402
 import packages  # noqa: E402
 import run  # noqa: E402
 from emulator import Outcome  # noqa: E402
@@ -35,6 +38,11 @@ SUFFIXES = ("", ".bmap", ".sha256", ".xz")
 
 def quire(*words, **given):
     return subprocess.run([QUIRE, *map(str, words)], capture_output=True, text=True, timeout=120, **given)
+
+
+def called(*words):
+    """quire image, in this process."""
+    return image.image(options.parse(image.IMAGE, [str(word) for word in words]))
 
 
 def fails(done, says, status=1):
@@ -324,13 +332,18 @@ def test_no_space_for_the_work(tmp_path):
     assert done.returncode == 1 and "OSError: [Errno 28] No space left on device" in done.stderr
 
 
-def test_a_folder_that_cannot_be_written_to(tmp_path, monkeypatch):
-    def refuse(*words, **given):
-        raise PermissionError(13, "Permission denied", str(tmp_path))
-    monkeypatch.setattr(image.tempfile, "TemporaryDirectory", refuse)
-    with pytest.raises(OSError):
-        made(tmp_path / "disk.img", "riscv64")
-    assert names(tmp_path) == []
+def test_a_folder_that_cannot_be_written_to(old, monkeypatch):
+    """Root can write everywhere, so it is the call that fails, for this folder alone."""
+    real = tempfile.TemporaryDirectory
+
+    def refuse(*words, dir=None, **given):
+        if Path(dir) == old.parent:
+            raise PermissionError(13, "Permission denied", str(dir))
+        return real(*words, dir=dir, **given)
+    monkeypatch.setattr(tempfile, "TemporaryDirectory", refuse)
+    with pytest.raises(Problem, match=f"disk.img cannot be made: {old.parent}: Permission denied$"):
+        called("riscv64", "-o", old)
+    assert names(old.parent) == ["disk.img"] and old.read_text() == "old"
 
 
 @pytest.mark.parametrize("tool, script, says", [("mformat", "exit 1", "mformat failed: no message"),
@@ -347,11 +360,14 @@ def test_a_tool_that_fails(old, tool, script, says):
     assert names(old.parent) == ["bin", "disk.img"] and old.read_text() == "old"
 
 
-def test_a_missing_tool_is_named(old, monkeypatch):
-    monkeypatch.setitem(packages.TOOLS, "mtools", (lambda: False, "mtools"))
+@pytest.mark.parametrize("isa, tool", [("riscv64", "mtools"), ("x86_64", "grub"), ("x86_64", "grub-pc")])
+def test_a_missing_tool_is_named(old, monkeypatch, isa, tool):
+    package = packages.TOOLS[tool][1]
+    monkeypatch.setitem(packages.TOOLS, tool, (lambda: False, package))
     monkeypatch.setattr(packages, "privilege", lambda: None)
-    with pytest.raises(Problem, match="apt-get install mtools"):
-        packages.ensure(image.tools("riscv64"))
+    with pytest.raises(Problem, match=f"apt-get install {package}$"):
+        called(isa, "-o", old)
+    assert names(old.parent) == ["disk.img"] and old.read_text() == "old"
 
 
 def test_an_old_image_is_replaced_in_the_end(old):
@@ -405,29 +421,64 @@ GOOD = report("1..1", "ok 1 a.b")
 ENDED = "\x1b[Kquire> \x1b[Kpoweroff\n"
 
 
+SUCCEEDED, FAILED = f"{emulator.SUCCEEDED}\n", f"{emulator.FAILED}\n"
+
+
 @pytest.mark.parametrize("status, text, script, says", [
     (33, "", None, None),
+    (33, GOOD, None, None),
+    (33, report("1..1", "not ok 1 a.b"), None, "1 self-test failed: a.b"),
+    (33, GOOD + "*** quire stops: no memory\n", None, "quire stops"),
+    (33, GOOD, "selftest", "did not get all commands"),
+    (33, ENDED, "selftest", "report is not complete: no test plan"),
+    (33, ENDED, "map", None),
+    (33, FAILED, None, "a command failed"),
     (35, GOOD, None, "a command failed"),
     (None, GOOD, None, "no end within"),
-    (0, GOOD, None, None),
-    (0, GOOD + GOOD, None, None),
-    (0, "", None, "without a status and without a word"),
-    (0, "quire: the script succeeded\n", None, None),
-    (0, "quire: the script failed\n", None, "a command failed"),
-    (0, GOOD + "quire: the script failed\n", None, "a command failed"),
-    (0, "1..2\nok 1 a.b\nquire: the script succeeded\n", None, "report is not complete"),
-    (0, report("1..2", "ok 1 a.b"), None, "report is not complete: 2 tests planned, 1 reported"),
-    (0, GOOD.replace("a.b", "a.c"), None, "report is not complete: the report's sum"),
-    (0, report("1..1", "not ok 1 a.b"), None, "1 self-test failed: a.b"),
+    (0, "", None, "without a status and without its last line"),
+    (0, GOOD, None, "without a status and without its last line"),
+    (0, GOOD + SUCCEEDED, None, None),
+    (0, GOOD + GOOD + SUCCEEDED, None, None),
+    (0, SUCCEEDED, None, None),
+    (0, FAILED, None, "a command failed"),
+    (0, GOOD + FAILED, None, "a command failed"),
+    (0, "1..2\nok 1 a.b\n" + SUCCEEDED, None, "report is not complete"),
+    (0, report("1..2", "ok 1 a.b") + SUCCEEDED, None, "report is not complete: 2 tests planned, 1 reported"),
+    (0, GOOD.replace("a.b", "a.c") + SUCCEEDED, None, "report is not complete: the report's sum"),
+    (0, report("1..1", "not ok 1 a.b") + SUCCEEDED, None, "1 self-test failed: a.b"),
     (0, GOOD + "*** quire stops: no memory\n", None, "quire stops"),
-    (0, GOOD, "selftest", "did not get all commands"),
-    (0, GOOD + ENDED, "selftest", None),
-    (0, GOOD + ENDED, "selftest a; selftest b", "report is not complete: 1 test reports instead of 2"),
-    (0, ENDED, "map", "without a status and without a word"),
+    (0, GOOD + SUCCEEDED, "selftest", "did not get all commands"),
+    (0, GOOD + ENDED + SUCCEEDED, "selftest", None),
+    (0, GOOD + ENDED + SUCCEEDED, "selftest a; selftest b", "report is not complete: 1 test reports instead of 2"),
+    (0, GOOD + ENDED, "selftest", "without a status and without its last line"),
+    (0, ENDED + SUCCEEDED, "nodes", None),
+    (0, ENDED + FAILED, "nodes", "a command failed"),
+    (0, ENDED, "map", "without a status and without its last line"),
 ])
 def test_how_the_run_of_an_image_is_judged(status, text, script, says):
-    problem = run.image_problem(Outcome("qemu", status, 1.0), text, script)
+    problem = run.image_problem(Outcome("qemu", status, 1.0), text.encode(), script)
     assert problem is None if says is None else says in problem
+
+
+@pytest.mark.parametrize("status, says", [(33, None), (35, None), (0, None), (1, "ended with status 1"),
+                                          (None, "no end within")])
+def test_what_somebody_watched_on_a_terminal_is_not_judged(status, says):
+    problem = run.image_problem(Outcome("qemu", status, 1.0, watched=True), b"", None)
+    assert problem is None if says is None else says in problem
+
+
+@pytest.mark.parametrize("append, chain", [("qemu-exit", "uboot-extlinux"), ("", "uboot-efi")])
+@pytest.mark.parametrize("script, status", [("nodes", 0), ("bogus; selftest pt", 1)])
+def test_typed_commands_make_success(tmp_path, append, chain, script, status):
+    """With a status of the machine and without one. The commands behind one that fails run."""
+    path = tmp_path / "disk.img"
+    made(path, "riscv64", line=append)
+    done = quire("run", "riscv64", "--image", path, "--boot", chain, "--exec", script)
+    assert done.returncode == status, done.stderr
+    assert done.stdout.splitlines()[-1] == (emulator.FAILED if status else emulator.SUCCEEDED)
+    assert ("# totals: " in done.stdout) == ("selftest" in script)
+    if status:
+        assert "a command failed" in done.stderr.splitlines()[-1]
 
 
 def test_commands_are_typed_and_a_machine_that_only_halts_is_over(tmp_path):
@@ -436,5 +487,6 @@ def test_commands_are_typed_and_a_machine_that_only_halts_is_over(tmp_path):
     before = path.read_bytes()
     done = quire("run", "x86_64", "--image", path, "--boot", "grub-bios", "--exec", "nodes; selftest base")
     assert done.returncode == 0, done.stderr
-    assert "quire> " in done.stdout and "0" in done.stdout and "halted: the power" in done.stdout
+    assert "quire> nodes\n" in emulator.plain(done.stdout.encode()) and "\n# totals: pass:" in done.stdout
+    assert done.stdout.splitlines()[-2:] == [emulator.SUCCEEDED, emulator.HALTED.decode()]
     assert path.read_bytes() == before

@@ -130,14 +130,14 @@ def test_a_log_that_makes_no_sense_fails(change, tmp_path):
     lines += [{"lvl": "results", "msg": "text"}, {"lvl": "results"}]
     log.write_text("".join(f"- {json.dumps(line)}\n" for line in lines))
     with pytest.raises(Problem, match="failed$") as caught:
-        lava.lava(SimpleNamespace(judge=str(log)))
+        lava.lava(SimpleNamespace(judge=str(log), run=None, o=None, url=None))
     assert caught.value.details
 
 
 def test_judge_takes_a_good_log(tmp_path, capsys):
     log = tmp_path / "plain.log"
     log.write_text("".join(entries(report(RESULTS), [*monitored(report(RESULTS), 100), ("lava", "job", "pass")])))
-    assert lava.lava(SimpleNamespace(judge=str(log))) == 0
+    assert lava.lava(SimpleNamespace(judge=str(log), run=None, o=None, url=None)) == 0
     assert f"{log}: 2 passed, 1 skipped of 3 planned" in capsys.readouterr().err
 
 

@@ -9,9 +9,7 @@ import build
 import trees
 import versions
 from boot import Boot
-from machine import MIB, STATUS_FAILED, Machine
-
-GIB = 1024 * MIB
+from machine import GIB, MIB, STATUS_FAILED, Machine
 
 
 def documents(output):

@@ -6,7 +6,6 @@ The kernel is loaded by QEMU itself; the exit status goes through semihosting, w
 import os
 import re
 import shutil
-import subprocess
 import tempfile
 import threading
 from dataclasses import dataclass, replace
@@ -14,12 +13,13 @@ from pathlib import Path
 from typing import Callable
 
 import places
+import tool
 import ui
 import versions
-from machine import ISAS, MIB, Machine
+from devicetree import fdtput, put, two_cells
+from machine import GIB, ISAS, MIB, Machine
 from ui import Problem
 
-GIB = 1024 * MIB
 SEMIHOSTING = ("-semihosting-config", "enable=on,target=native")
 TREES = places.BUILD / "trees"
 SOURCE = "/usr/src/linux-source-6.1.tar.xz"
@@ -53,13 +53,6 @@ class Board:
 ONE_AT_A_TIME = threading.Lock()
 
 
-def checked(words, **options):
-    done = subprocess.run(words, capture_output=True, text=True, **options)
-    if done.returncode != 0:
-        raise Problem(f"{words[0]} failed: {(done.stderr.strip().splitlines() or ['no message'])[-1]}")
-    return done.stdout
-
-
 def linux_source():
     """What device trees are made of in Linux' source, taken out of its archive. Others see the whole or nothing."""
     target = TREES / f"source-{os.stat(SOURCE).st_mtime_ns}"
@@ -67,7 +60,7 @@ def linux_source():
         TREES.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=TREES) as folder, ui.Step("device trees out of Linux' source") as step:
             step.note()
-            checked(["tar", "-C", folder, "--strip-components=1", "-xJf", SOURCE, "--wildcards",
+            tool.run(["tar", "-C", folder, "--strip-components=1", "-xJf", SOURCE, "--wildcards",
                      *(f"linux-source-*/{part}" for part in SOURCE_PARTS)])
             os.mkdir(f"{folder}/whole")
             for part in ("arch", "include", "scripts"):
@@ -89,10 +82,10 @@ def compiled(name):
         tree = source / (Path(name).name + ".dtb")
         if not tree.is_file():
             dts = source / "arch" / f"{name}.dts"
-            text = checked(["cpp", "-nostdinc", "-undef", "-D__DTS__", "-x", "assembler-with-cpp",
+            text = tool.run(["cpp", "-nostdinc", "-undef", "-D__DTS__", "-x", "assembler-with-cpp",
                             "-I", str(source / "scripts/dtc/include-prefixes"), "-I", str(dts.parent), str(dts)])
             part = tree.with_suffix(".part")
-            checked(["dtc", "-q", "-I", "dts", "-O", "dtb", "-o", str(part), "-"], input=text)
+            tool.run(["dtc", "-q", "-I", "dts", "-O", "dtb", "-o", str(part), "-"], input=text)
             part.rename(tree)
     return tree
 
@@ -105,25 +98,12 @@ def linux_with_memory(name):
     """Where QEMU does not write the memory nodes itself."""
     def tree(machine, folder):
         path = shutil.copy(compiled(name), folder / "board.dtb")
-        for node in re.findall(r"^memory@\w+$", checked(["fdtget", "-l", str(path), "/"]), re.MULTILINE):
-            checked(["fdtput", "-r", str(path), f"/{node}"])
+        for node in re.findall(r"^memory@\w+$", tool.run(["fdtget", "-l", str(path), "/"]), re.MULTILINE):
+            fdtput(path, ["-r"], [f"/{node}"])
         for start, end in ram(machine):
-            put(path, f"/memory@{start:x}", {"device_type": "memory", "reg": cells(start) + cells(end - start)})
+            put(path, f"/memory@{start:x}", {"device_type": "memory", "reg": two_cells(start) + two_cells(end - start)})
         return ["-dtb", str(path)]
     return tree
-
-
-def cells(number):
-    return [number >> 32, number & 0xffffffff]
-
-
-def put(path, node, properties):
-    """Adds a node if it is not there, and properties to it: text, or lists of cells."""
-    checked(["fdtput", "-p", "-c", str(path), node])
-    for name, value in properties.items():
-        text = isinstance(value, str)
-        checked(["fdtput", "-t", "s" if text else "x", str(path), node, name,
-                 *([value] if text else (f"{cell:x}" for cell in value))])
 
 
 def own(machine, folder):
@@ -133,8 +113,8 @@ def own(machine, folder):
 def sbsa(machine, folder):
     """QEMU's own has memory and CPUs only; the firmware that it is for knows the rest (hw/arm/sbsa-ref.c)."""
     path = folder / "board.dtb"
-    checked(emulated(machine, f",dumpdtb={path}"))
-    for cpu in re.findall(r"^cpu@\w+$", checked(["fdtget", "-l", str(path), "/cpus"]), re.MULTILINE):
+    tool.run(emulated(machine, f",dumpdtb={path}"))
+    for cpu in re.findall(r"^cpu@\w+$", tool.run(["fdtget", "-l", str(path), "/cpus"]), re.MULTILINE):
         put(path, f"/cpus/{cpu}", {"device_type": "cpu", "compatible": "arm,armv8"})
     put(path, "/interrupt-controller", {"compatible": "arm,gic-v3", "#interrupt-cells": [3],
                                         "reg": [0, 0x40060000, 0, 0x10000, 0, 0x40080000, 0, 0x4000000]})
@@ -144,7 +124,8 @@ def sbsa(machine, folder):
     arguments = sbsa_cpus(machine, path, folder) if machine.cpus > 1 else []
     if machine.initrd:
         size = os.stat(machine.initrd).st_size
-        put(path, "/chosen", {"linux,initrd-start": cells(SBSA_INITRD), "linux,initrd-end": cells(SBSA_INITRD + size)})
+        put(path, "/chosen", {"linux,initrd-start": two_cells(SBSA_INITRD),
+                              "linux,initrd-end": two_cells(SBSA_INITRD + size)})
         arguments += ["-device", f"loader,file={machine.initrd},addr={SBSA_INITRD:#x},force-raw=on"]
     return ["-dtb", str(path), *arguments]
 
@@ -153,14 +134,14 @@ def sbsa_cpus(machine, path, folder):
     """QEMU leaves all CPUs but the first to firmware, which nobody offers here: they start in a spin table of ours."""
     code = folder / "spin_table.bin"
     prefix = f"{machine.isa}-linux-gnu-"
-    checked([f"{prefix}gcc", "-c", "-o", str(folder / "spin_table.o"), str(Path(__file__).with_name("spin_table.S"))])
-    checked([f"{prefix}objcopy", "-O", "binary", "-j", ".text", str(folder / "spin_table.o"), str(code)])
+    tool.run([f"{prefix}gcc", "-c", "-o", str(folder / "spin_table.o"), str(Path(__file__).with_name("spin_table.S"))])
+    tool.run([f"{prefix}objcopy", "-O", "binary", "-j", ".text", str(folder / "spin_table.o"), str(code)])
     put(path, "/reserved-memory", {"#address-cells": [2], "#size-cells": [2]})
-    put(path, f"/reserved-memory/spin-table@{SBSA_SPIN:x}", {"reg": cells(SBSA_SPIN) + cells(SPIN_SIZE)})
+    put(path, f"/reserved-memory/spin-table@{SBSA_SPIN:x}", {"reg": two_cells(SBSA_SPIN) + two_cells(SPIN_SIZE)})
     arguments = ["-device", f"loader,file={code},addr={SBSA_SPIN:#x},force-raw=on"]
     for cpu in range(1, machine.cpus):
         put(path, f"/cpus/cpu@{cpu}", {"enable-method": "spin-table",
-                                       "cpu-release-addr": cells(SBSA_SPIN + SPIN_RELEASE + 8 * cpu)})
+                                       "cpu-release-addr": two_cells(SBSA_SPIN + SPIN_RELEASE + 8 * cpu)})
         arguments += ["-device", f"loader,addr={SBSA_SPIN:#x},cpu-num={cpu}"]
     return arguments
 

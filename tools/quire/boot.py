@@ -3,6 +3,7 @@
 module there has boots(isa), which yields Boot."""
 import importlib.util
 import re
+import sys
 import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,6 +19,11 @@ from report import Result
 HANG = None                     # a Boot whose machine has to be stopped
 OUTPUT_MAX = 4 << 20
 TAIL = 12
+
+
+def reports_of(script):
+    """How many reports of self-tests the monitor's commands make."""
+    return script.replace(";", " ").split().count("selftest")
 
 
 @dataclass(frozen=True)
@@ -39,7 +45,7 @@ class Boot:
     @property
     def reports(self):
         """How many reports of self-tests are to come."""
-        return self.script.replace(";", " ").split().count("selftest")
+        return reports_of(self.script)
 
 
 @dataclass
@@ -60,8 +66,11 @@ class Watch:
 
 
 def load(isa):
-    """All boots of tests/qemu for an ISA."""
-    for path in sorted((places.ROOT / "tests/qemu").glob("*.py")):
+    """All boots of tests/qemu for an ISA. The modules there can import those in shared/."""
+    folder = places.ROOT / "tests/qemu"
+    if str(folder / "shared") not in sys.path:
+        sys.path.append(str(folder / "shared"))
+    for path in sorted(folder.glob("*.py")):
         spec = importlib.util.spec_from_file_location(f"boots_{path.stem}", path)
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
@@ -128,7 +137,7 @@ def run(boot, kernel):
     watch = Watch()
     with places.scratch() as folder:
         outcome = start(boot, kernel, folder, watch)
-    output = re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", watch.output.decode(errors="replace")) + outcome.errors.replace("\r", "")
+    output = emulator.plain(watch.output) + outcome.errors.replace("\r", "")
     log = places.log_file(f"boot-{boot.machine.isa}-" + re.sub(r"\W+", "-", boot.name).strip("-"))
     log.write_text(output)
     wrong = list(problems(boot, outcome, output))

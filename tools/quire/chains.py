@@ -3,15 +3,16 @@
 which it exists and the reason on the others. Nobody types at a loader's prompt: command lines come in files on the
 disk, or from QEMU itself."""
 import shutil
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable
 
 import boards
+import devicetree
 import disk
 import machine as machines
 import packages
+import tool
 import versions
 from machine import ISAS, MIB
 from ui import Problem
@@ -115,13 +116,8 @@ def uboot_tree(job, boot_command):
     tree = str(job.folder / "machine.dtb")
     dump = job.emulated.copy()
     dump[dump.index("-M") + 1] += f",dumpdtb={tree}"
-    settings = [["-t", "i", tree, "/config", "bootdelay", "0"]]
-    if boot_command:
-        settings.append(["-t", "s", tree, "/config", "bootcmd", boot_command])
-    for words in (dump, ["fdtput", "-p", "-c", tree, "/config"], *(["fdtput", *setting] for setting in settings)):
-        done = subprocess.run(words, capture_output=True, text=True)
-        if done.returncode != 0:
-            raise Problem(f"{words[0]} failed: {(done.stderr.strip().splitlines() or ['no message'])[-1]}")
+    tool.run(dump)
+    devicetree.put(tree, "/config", {"bootdelay": [0]} | ({"bootcmd": boot_command} if boot_command else {}))
     return ["-dtb", tree]
 
 
@@ -182,11 +178,8 @@ def grub_image(folder, form, modules):
     """A GRUB that reads grub.cfg from the first partition it finds it on."""
     search, image = folder / "search.cfg", folder / f"grub-{form}"
     search.write_text("search --file /grub.cfg --set root\nconfigfile /grub.cfg\n")
-    done = subprocess.run(["grub-mkimage", "-O", form, "-o", str(image), "-c", str(search), "-p", "/",
-                           "part_gpt", "fat", "search", "configfile", "linux", "boot", "normal", *modules],
-                          capture_output=True, text=True)
-    if done.returncode != 0:
-        raise Problem(f"grub-mkimage failed: {(done.stderr.strip().splitlines() or ['no message'])[-1]}")
+    tool.run(["grub-mkimage", "-O", form, "-o", str(image), "-c", str(search), "-p", "/",
+              "part_gpt", "fat", "search", "configfile", "linux", "boot", "normal", *modules])
     return image
 
 

@@ -11,6 +11,7 @@ import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
+import tool
 from ui import Problem
 
 SECTOR = 512
@@ -109,9 +110,7 @@ def partitions(path):
 # ---- The file system --------------------------------------------------------------------------------------
 
 def mtool(name, image, start, *words):
-    done = subprocess.run([name, "-i", f"{image}@@{start}", *map(str, words)], capture_output=True, text=True, env=CLEAN)
-    if done.returncode != 0:
-        raise Problem(f"{name} failed: {(done.stderr.strip().splitlines() or ['no message'])[-1]}")
+    tool.run([name, "-i", f"{image}@@{start}", *map(str, words)], env=CLEAN)
 
 
 def holds(path, start, name):

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Runs QEMU and tells what its end means. It never outlives quire, however quire ends."""
 import os
+import re
 import select
 import shutil
 import signal
@@ -16,7 +17,13 @@ from ui import Problem
 
 PROMPT = b"quire> "
 HALTED = b"halted: the power can be turned off"     # says the kernel where it cannot turn it off itself
+SUCCEEDED, FAILED = "quire: all commands succeeded", "quire: a command failed"   # its last line (kernel/main.c)
 RUNNING = set()                 # every emulator that is not known to have ended
+
+
+def plain(output):
+    """What a console shows, as text, without the escapes by which a line is drawn again."""
+    return re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", output.decode(errors="replace"))
 
 
 def boxes():
@@ -30,10 +37,11 @@ class Outcome:
     status: int | None          # None: it did not end in time
     seconds: float
     errors: str = ""            # what QEMU itself complained about
+    watched: bool = False       # somebody sat at its console, and saw whether commands failed
 
     def problem(self):
         """Why this run is no success, in one line; None if it is one."""
-        if self.status == STATUS_OK:
+        if self.status == STATUS_OK or (self.watched and self.status == STATUS_FAILED):
             return None
         if self.status is None:
             return f"no end within {self.seconds:.0f} s: the machine hangs, or the time it is given is too short"
@@ -211,4 +219,4 @@ def run_on_terminal(command, timeout=None):
         seconds = time.monotonic() - began
         stop(process)
         termios.tcsetattr(0, termios.TCSADRAIN, settings)
-    return Outcome(command[0], status, seconds)
+    return Outcome(command[0], status, seconds, watched=True)

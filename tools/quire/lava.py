@@ -269,6 +269,10 @@ def run_here(isa):
 
 
 def lava(options):
+    tasks = [name for name, given in (("--judge", options.judge), ("--run", options.run),
+                                      ("-o or --url", options.o or options.url)) if given]
+    if len(tasks) > 1:
+        raise Problem(f"{' and '.join(tasks)} are different tasks: choose one", status=2)
     packages.ensure(("yaml",))
     if options.judge:
         with open(options.judge, errors="replace") as lines:

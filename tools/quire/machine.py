@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ui import Problem
 
-MIB = 1 << 20
+MIB, GIB = 1 << 20, 1 << 30
 COMMAND_LINE_MAX = 2047         # what the kernel keeps (BOOT_CMDLINE_MAX)
 NODES_MAX = 64                  # TOPO_MAX_NODES
 GICV2_CPUS = 8

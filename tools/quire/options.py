@@ -20,6 +20,8 @@ class Option:
     convert: Callable = str         # raises ValueError with what is wrong
     repeat: bool = False            # a list of values
     choices: tuple = ()
+    others: dict = field(default_factory=dict)  # what one may take for a choice, and what each is instead
+    may_be_empty: bool = False      # else an empty value is refused: mostly a script's variable that is not set
 
     @property
     def key(self):
@@ -67,6 +69,10 @@ def check_choice(kind, word, choices):
 
 
 def convert(option, word):
+    if not word and not option.may_be_empty:
+        raise usage_error(f"{option.name} has an empty value: {option.usage}")
+    if word in option.others:
+        raise usage_error(f"{option.name}: {word} is {option.others[word]}")
     if option.choices:
         return check_choice(option.name, word, option.choices)
     try:
@@ -116,6 +122,8 @@ def parse(command, words):
         if i >= len(operands) and operand.default is None:
             raise usage_error(f"quire {command.name} needs {operand.name}: {operand.help or ', '.join(operand.choices)}")
         word = operands[i] if i < len(operands) else operand.default
+        if not word:
+            raise usage_error(f"quire {command.name}: {operand.name} is empty")
         given[operand.name.lower()] = check_choice(operand.name, word, operand.choices) if operand.choices else word
     if len(operands) > len(command.operands):
         raise usage_error(f"quire {command.name}: \"{operands[len(command.operands)]}\" is one argument too many")

@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import os
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -31,11 +32,36 @@ def may_build():
 
 
 @contextlib.contextmanager
+def held(folder):
+    """Holds a folder's lock, which ends with the process. OSError: another has it, the folder is gone or not ours, or its
+    file system knows no such locks."""
+    file = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(file)
+
+
+def sweep():
+    """Removes the scratch folders of those who were killed."""
+    for folder in BUILD.glob("scratch-*"):
+        with contextlib.suppress(OSError), held(folder):
+            shutil.rmtree(folder)
+
+
+@contextlib.contextmanager
 def scratch():
-    """A folder that is gone afterwards."""
+    """A folder that is gone afterwards: at the latest when the next one is made."""
     BUILD.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=BUILD, prefix="scratch-") as folder:
-        yield Path(folder)
+    with contextlib.ExitStack() as stack:
+        with open(BUILD / "sweep", "w") as file:    # one at a time: a folder is not yet locked when it appears
+            fcntl.flock(file, fcntl.LOCK_EX)
+            sweep()
+            folder = tempfile.TemporaryDirectory(dir=BUILD, prefix="scratch-")
+            with contextlib.suppress(OSError):      # where there are no locks nobody sweeps either
+                stack.enter_context(held(folder.name))
+        yield Path(stack.enter_context(folder))
 
 
 @contextlib.contextmanager

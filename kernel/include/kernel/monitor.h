@@ -21,7 +21,7 @@ struct command {
 
 extern const struct command monitor_commands[]; /* name NULL ends */
 
-/* Reads and runs lines until `poweroff`; returns whether the last word is success (always true). */
+/* Reads and runs lines until `poweroff`, also after one that failed; true if all succeeded. */
 bool monitor_prompt(void);
 
 /* Runs commands separated by ';' until one fails; true if all were run and succeeded. */

@@ -88,6 +88,7 @@ struct platform {
     uint64_t gic_dist;
     uint64_t gic_cpu, gic_cpu_size;     /* v2: CPU interface; v3: redistributors */
     uint64_t bcm2836;                   /* the BCM2836's controller; counts where there is no GIC */
+    uint64_t bcm2836_devices;           /* the older one beside it, for all devices */
     uint32_t timer_irq;                 /* aarch64: INTID of the virtual timer */
     uint64_t timebase_hz;               /* riscv64 */
     uint64_t lapic;                     /* x86_64 */

@@ -16,8 +16,6 @@
 #define PM_COUNTER0 (1u << 0)
 #define EVENT_INST_RETIRED 8
 
-#define TIMER_INTID_USUAL 27 /* PPI 11, as the SBSA has it */
-
 bool cpu_has_cycles;
 uint32_t timer_intid;
 const struct irqchip *irqchip;
@@ -129,8 +127,8 @@ static status_t timer_init(uint32_t intid)
         kprintf("timer: the firmware left CNTFRQ_EL0 at 0\n");
         return ERR_UNSUPPORTED;
     }
-    timer_intid = intid != 0 ? intid : TIMER_INTID_USUAL;
-    if (!IRQ_IS_PRIVATE(timer_intid)) {
+    timer_intid = intid != 0 ? intid : irqchip->timer;
+    if (timer_intid < IRQ_FIRST_PRIVATE || timer_intid >= irqchip->private_end) {
         kprintf("timer: interrupt %u is not private to a CPU\n", timer_intid);
         return ERR_UNSUPPORTED;
     }

@@ -68,10 +68,12 @@ static bool registers(const struct fdt_walk *walk, int index, uint64_t *base, ui
            fdt_translate(walk, walk->depth - 1, "ranges", base);
 }
 
+/* A number beyond 32 bits is none. */
 static uint32_t option(const struct fdt_walk *walk, const char *name, uint32_t unsaid)
 {
     uint64_t number;
-    return fdt_prop_number(walk->fdt, fdt_here(walk)->node, name, &number) ? (uint32_t)number : unsaid;
+    bool said = fdt_prop_number(walk->fdt, fdt_here(walk)->node, name, &number) && number <= UINT32_MAX;
+    return said ? (uint32_t)number : unsaid;
 }
 
 /* The parts that drivers/console knows; where a node names several, the first of these counts. */
@@ -167,6 +169,7 @@ void fdt_device(struct fdt_walk *walk)
     static const char *const gic_v3[] = {"arm,gic-v3", NULL};
     static const char *const psci[] = {"arm,psci-1.0", "arm,psci-0.2", NULL};
     static const char *const bcm2836[] = {"brcm,bcm2836-l1-intc", NULL};
+    static const char *const bcm2836_devices[] = {"brcm,bcm2836-armctrl-ic", NULL};
     static const char *const timer[] = {"arm,armv8-timer", "arm,armv7-timer", NULL};
     static const char *const exit_device[] = {"sifive,test0", "sifive,test1", NULL};
     int node = fdt_here(walk)->node;
@@ -182,6 +185,8 @@ void fdt_device(struct fdt_walk *walk)
         read_gic(walk, 2);
     else if (fdt_is_compatible(walk->fdt, node, bcm2836))
         read_bcm2836(walk);
+    else if (fdt_is_compatible(walk->fdt, node, bcm2836_devices) && registers(walk, 0, &base, &size))
+        walk->machine->platform.bcm2836_devices = base;
     else if (fdt_is_compatible(walk->fdt, node, psci))
         read_psci(walk);
     else if (fdt_is_compatible(walk->fdt, node, timer))

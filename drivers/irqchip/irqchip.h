@@ -14,10 +14,13 @@ struct percpu;
 struct platform;
 
 #define IRQ_IPI 0
-#define IRQ_IS_PRIVATE(number) ((number) >= 16 && (number) < 32)
+#define IRQ_FIRST_PRIVATE 16
 #define IRQ_NONE 1020 /* from here on: nothing to handle */
 
 struct irqchip {
+    uint32_t timer;        /* the virtual timer's interrupt where no table says */
+    uint32_t private_end;  /* one past the last private interrupt that there is */
+
     /* Maps the controller and turns on what all CPUs share. ERR_UNSUPPORTED: no controller this driver knows is
      * described or answers. ERR_NO_MEMORY: no room for its registers. The reason is logged. Boot CPU, once. */
     status_t (*init)(const struct platform *platform);

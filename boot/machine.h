@@ -82,6 +82,7 @@ enum cpu_method {
 /* What drivers need that only firmware tables know. Zero: not said. */
 struct platform {
     struct console_desc console;
+    struct console_desc other_console;  /* a guess, in case the one that is named does not answer */
     enum cpu_method cpu_method;
     uint64_t release[TOPO_MAX_CPUS];    /* by the topology's index: a CPU that waits for an entry at this address */
     uint32_t gic_version;               /* 2, 3 */

@@ -13,6 +13,8 @@
 #define RHCT_TIMEBASE 40
 #define RHCT_NODES 56
 
+#define BCM2835_AUX_UART 0x40 /* BCM2835 ARM Peripherals, 2.1 */
+
 enum { SPACE_MEMORY = 0, SPACE_IO = 1 };
 
 /* Serial port subtypes of the DBG2 table. */
@@ -73,8 +75,10 @@ bool acpi_spcr(struct machine *machine, struct acpi_table table)
     if (console.kind == CONSOLE_PL011 || aux) {
         console.reg_width = 4;
         console.reg_shift = aux ? 2 : 0;
+        if (aux && (console.base & 0xff) == 0) /* the block of auxiliary devices, of which the UART is one */
+            console.base += BCM2835_AUX_UART;
     } else if (!console.io_port && is_power_of_two(bit_width) && bit_width >= 8 && access != 1) {
-        console.reg_shift = log2_floor(bit_width / 8); /* accessed by bytes they lie side by side, whatever their width */
+        console.reg_shift = log2_floor(bit_width / 8); /* by bytes: side by side, whatever their width */
     }
     bool reachable = space == SPACE_MEMORY || (space == SPACE_IO && console.base <= UINT16_MAX);
     if (console.kind == CONSOLE_SBI || (console.kind != CONSOLE_NONE && console.base != 0 && reachable))

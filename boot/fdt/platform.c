@@ -218,10 +218,11 @@ static void read_timer_interrupt(struct fdt_walk *walk)
 void fdt_finish_platform(struct fdt_walk *walk)
 {
     struct platform *platform = &walk->machine->platform;
-    if (platform->console.kind == CONSOLE_NONE) {
+    walk->guess.guessed = walk->guess.kind != CONSOLE_NONE;
+    if (platform->console.kind == CONSOLE_NONE)
         platform->console = walk->guess;
-        platform->console.guessed = walk->guess.kind != CONSOLE_NONE;
-    }
+    else
+        platform->other_console = walk->guess;
     read_timer_interrupt(walk);
 }
 

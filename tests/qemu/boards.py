@@ -116,8 +116,31 @@ def consoles(isa):
     if isa == "aarch64":
         for name, prepare in (("no stdout-path", without_stdout()), ("alias serial0", without_stdout("serial0"))):
             yield Boot(name, Machine(isa, cpus=1), "stat", prepare=prepare, expect=("^quire> stat",))
+        yield Boot("board raspi3b, a console that is not there", boards.machine("raspi3b"), "stat", prepare=console_elsewhere,
+                   expect=("^warning: the console at 0x3f300000 cannot be used$", "^quire> stat"))
+
+
+def console_elsewhere(command, folder):
+    """The board's tree, which names the PL011 where it is not; the console is the other part."""
+    tree = shutil.copy(command[command.index("-dtb") + 1], folder / "changed.dtb")
+    fdtput(tree, "-t", "x", ("/soc/serial@7e201000", "reg", "7e300000", "200"))
+    fdtput(tree, "-t", "s", ("/chosen", "stdout-path", "/soc/serial@7e201000"))
+    return ["-dtb", str(tree)]
+
+
+# ---- The end of a machine ----------------------------------------------------------------------------------
+
+def ends(isa):
+    """A status is asked for, and nobody serves the call by which it would be told: nothing comes behind the result."""
+    unserved = {"prepare": lambda command, folder: ["-semihosting-config", "enable=off"],
+                "expect": ("^quire: the script succeeded",), "refuse": ("^breakpoint ", r"^\*\*\* ")}
+    if isa == "aarch64":
+        yield Boot("nobody serves semihosting", Machine(isa, cpus=1), "stat", status=0, **unserved)
+    if isa == "riscv64":   # the board's firmware cannot turn it off either
+        yield Boot("board sifive_u, nobody serves semihosting", boards.machine("sifive_u"), "stat", status=None, timeout=4,
+                   **unserved)
 
 
 def boots(isa):
-    for group in (variants, consoles):
+    for group in (variants, consoles, ends):
         yield from group(isa)

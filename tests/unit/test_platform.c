@@ -85,6 +85,8 @@ TEST(readers, fdt_console_without_stdout_path)
         add_uart("uart@4000", "arm,pl011", 0x4000, true);
         CHECK(read_tree() == OK);
         CHECK_EQ(PLATFORM->console.base, alias ? 0x4000 : 0x3000);
+        CHECK_EQ(PLATFORM->other_console.base, alias ? 0x3000 : 0); /* in case it does not answer */
+        CHECK_EQ(PLATFORM->other_console.guessed, alias);
         CHECK_EQ(PLATFORM->console.guessed, !alias);
     }
 }

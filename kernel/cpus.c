@@ -288,7 +288,8 @@ void cpus_start(unsigned limit)
             cpus_without_means++;
     }
     if (cpus_without_means > 0)
-        kprintf("warning: the firmware offers nothing to start %u of the CPUs by; they stay off\n", cpus_without_means);
+        kprintf("warning: the firmware offers nothing to start %u of the CPUs by; they stay off\n",
+                cpus_without_means);
 }
 
 /* Serves until the machine ends: interrupts are taken inside hal_idle, work between. */

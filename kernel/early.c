@@ -130,8 +130,8 @@ static struct console *find_described(struct console_desc *desc)
     return described_status == OK ? &described : NULL;
 }
 
-/* The console that the firmware describes, reached through the fixmap for now; else one that is sure to be there, or
- * another of the same description. */
+/* The console that the firmware describes, reached through the fixmap for now; else one that is sure to be
+ * there, or another of the same description. */
 static void find_console(void)
 {
     struct platform *platform = &machine.platform;

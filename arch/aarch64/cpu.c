@@ -168,7 +168,8 @@ static status_t irq_init_this_cpu(void)
 {
     status_t status = irqchip->init_cpu(hal_percpu());
     if (status != OK) {
-        kprintf("interrupts: the controller has nothing for CPU %#llx\n", (unsigned long long)hal_percpu()->hw_id);
+        kprintf("interrupts: the controller has nothing for CPU %#llx\n",
+                (unsigned long long)hal_percpu()->hw_id);
         return status;
     }
     irqchip->enable(IRQ_IPI);

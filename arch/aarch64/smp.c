@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: MIT
  *
- * Other CPUs: started through PSCI (Arm DEN 0022) or a spin table (Devicetree Specification, "cpu-release-addr"; Linux'
- * Documentation/arch/arm64/booting.rst), interrupted through the machine's controller.
+ * Other CPUs: started through PSCI (Arm DEN 0022) or a spin table (Devicetree Specification,
+ * "cpu-release-addr"; Linux' Documentation/arch/arm64/booting.rst), interrupted through the machine's
+ * controller.
  *
- * A started CPU begins with its caches and MMU off, at secondary_start or, from a spin table, at secondary_released. All
- * that it reads in that state is cleaned to memory first: mmu_root, and from a spin table released_cpu and the first
- * words of the percpu there. The percpu that PSCI hands over as the context is read with the MMU on.
+ * A started CPU begins with its caches and MMU off, at secondary_start or, from a spin table, at
+ * secondary_released. All that it reads in that state is cleaned to memory first: mmu_root, and from a spin
+ * table released_cpu and the first words of the percpu there. The percpu that PSCI hands over as the context
+ * is read with the MMU on.
  */
 #include <arch/hal.h>
 #include <drivers/irqchip/irqchip.h>
@@ -42,8 +44,8 @@ int64_t psci_call(uint32_t function, uint64_t a, uint64_t b, uint64_t c)
     }
 }
 
-/* For secondary_released, which is told nothing: the physical address of the percpu whose CPU may go on, or 0. One word,
- * so that those that wait see all of it or nothing. */
+/* For secondary_released, which is told nothing: the physical address of the percpu whose CPU may go on, or
+ * 0. One word, so that those that wait see all of it or nothing. */
 extern volatile uint64_t released_cpu;
 volatile uint64_t released_cpu;
 
@@ -63,7 +65,7 @@ static uint64_t release_address(uint64_t hw_id)
     return 0;
 }
 
-/* The word at a physical address, or NULL. Such words lie side by side: the frame of the last one stays mapped. */
+/* The word at a physical address, or NULL. They lie side by side: the last one's frame stays mapped. */
 static volatile uint64_t *map_word(uint64_t address)
 {
     static volatile uint8_t *mapped;
@@ -84,8 +86,8 @@ static void write_entry(void *context)
     cpu_dcache_clean(word, sizeof(*word));
 }
 
-/* The word lies in memory that the firmware keeps for itself (or nowhere, if the tree is wrong), and the CPU that polls it
- * does so past the caches. The percpu lies in the direct map. */
+/* The word lies in memory that the firmware keeps for itself (or nowhere, if the tree is wrong), and the CPU
+ * that polls it does so past the caches. The percpu lies in the direct map. */
 static status_t release(struct percpu *cpu, uint64_t address)
 {
     static struct trap_info trap;

@@ -60,8 +60,8 @@ _Noreturn void hal_cpu_halt(void)
 #define EXIT_OK 33u
 #define EXIT_FAILED 35u
 
-/* An emulator knows a call by the instructions around its breakpoint, all in one page and none compressed ("RISC-V
- * Semihosting Specification"). Where nobody serves it the breakpoint is one like any other. */
+/* An emulator knows a call by the instructions around its breakpoint, all in one page and none compressed
+ * ("RISC-V Semihosting Specification"). Where nobody serves it the breakpoint is one like any other. */
 static void semihosting_exit(void *block)
 {
     register uint64_t operation __asm__("a0") = SEMIHOSTING_EXIT;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * SPCR (Microsoft, revision 4) names the console; the FADT's ARM flags (ACPI 6.5, 5.2.9) say how PSCI is
- * called; GTDT (5.2.25) which interrupt the virtual timer raises; RHCT (5.2.37) how fast RISC-V's time counts.
+ * called; GTDT (5.2.25) which interrupt the virtual timer raises; RHCT (5.2.37) RISC-V's counter of time.
  */
 #include "reader.h"
 
@@ -111,7 +111,8 @@ bool acpi_rhct(struct machine *machine, struct acpi_table table)
 {
     uint64_t frequency = table.length >= RHCT_NODES ? le64(table.bytes + RHCT_TIMEBASE) : 0;
     if (frequency == 0) {
-        note(&machine->notes, "acpi: RHCT: at 0x%x: no frequency of the time counter; left out", RHCT_TIMEBASE);
+        note(&machine->notes, "acpi: RHCT: at 0x%x: no frequency of the time counter; left out",
+             RHCT_TIMEBASE);
         return false;
     }
     machine->platform.timebase_hz = frequency;

@@ -195,10 +195,10 @@ void fdt_device(struct fdt_walk *walk)
         walk->machine->platform.sifive_test = base;
 }
 
-/* The architected timer lists secure, non-secure, virtual and hypervisor interrupts. For a GIC, as (0 shared or 1
- * private, number, flags); ids of private ones start at 16, of shared ones at 32. For the BCM2836, as (number,
- * flags) of one of each core's own, which are counted like the GIC's private ones; a BCM2711 has both, and its timer
- * is the GIC's. */
+/* The architected timer lists secure, non-secure, virtual and hypervisor interrupts. For a GIC, as (0 shared
+ * or 1 private, number, flags); ids of private ones start at 16, of shared ones at 32. For the BCM2836, as
+ * (number, flags) of one of each core's own, which are counted like the GIC's private ones; a BCM2711 has
+ * both, and its timer is the GIC's. */
 static void read_timer_interrupt(struct fdt_walk *walk)
 {
     const unsigned virtual_timer = 2;

@@ -31,7 +31,7 @@ static void note_cpu(struct fdt_walk *walk, const char *why)
          fdt_offset_in_blob(walk->fdt, fdt_here(walk)->node), why);
 }
 
-/* What all CPUs have alike may stand in /cpus instead (Devicetree Specification, 3.7): the node that has it. */
+/* What all CPUs have alike may stand in /cpus instead (Devicetree Specification, 3.7). */
 static int node_with(const struct fdt_walk *walk, const char *property)
 {
     int node = fdt_here(walk)->node;
@@ -48,12 +48,13 @@ static bool cpu_number(const struct fdt_walk *walk, const char *property, uint64
     return fdt_prop_number(walk->fdt, node_with(walk, property), property, number);
 }
 
-/* A disabled CPU waits to be started by its enable-method (3.8.1). RISC-V's are started by the SBI in any case, and
- * disabled there means that others use it. */
+/* A disabled CPU waits to be started by its enable-method (3.8.1). RISC-V's are started by the SBI in any
+ * case, and disabled there means that others use it. */
 static bool can_start(const struct fdt_walk *walk, bool riscv)
 {
     const char *status = fdt_prop_text(walk->fdt, fdt_here(walk)->node, "status");
-    bool waits = !riscv && status != NULL && strcmp(status, "disabled") == 0 && cpu_text(walk, "enable-method") != NULL;
+    bool waits = !riscv && status != NULL && strcmp(status, "disabled") == 0 &&
+                 cpu_text(walk, "enable-method") != NULL;
     return fdt_here(walk)->available || (waits && fdt_parent(walk)->available);
 }
 
@@ -74,8 +75,8 @@ static status_t read_release(struct fdt_walk *walk, uint32_t index)
     return reader_claim(walk->machine, "fdt: cpu at", &claimed, FRAME_SIZE);
 }
 
-/* Whether the CPU that has just been added can run this kernel at all: RISC-V's small harts for housekeeping are listed
- * like the others, but without an MMU. */
+/* Whether the CPU that has just been added can run this kernel at all: RISC-V's small harts for housekeeping
+ * are listed like the others, but without an MMU. */
 static void read_mmu(struct fdt_walk *walk, uint32_t index)
 {
     const char *mmu = cpu_text(walk, "mmu-type");

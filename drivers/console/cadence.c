@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Cadence's UART as Xilinx builds it in (Zynq UltraScale+ TRM UG1085, chapter 21), polled. Clock and divisor stay
- * as the firmware set them; transmitter and receiver, which are off after a reset, are turned on.
+ * Cadence's UART as Xilinx builds it in (Zynq UltraScale+ TRM UG1085, chapter 21), polled. Clock and divisor
+ * stay as the firmware set them; transmitter and receiver, which are off after a reset, are turned on.
  */
 #include <boot/machine.h>
 #include <drivers/mmio.h>

@@ -3,9 +3,9 @@
  * 16550-compatible UARTs, polled, on I/O ports or memory-mapped registers (PC16550D datasheet, table II). Line
  * settings stay as the firmware left them unless the description names clock and baud rate.
  *
- * Two relatives: Synopsys' DW_apb_uart ignores a write to the line control register while a byte is on its way, and
- * its scratch register is an option; the BCM2835's auxiliary UART (BCM2835 ARM Peripherals, 2.2) has other divisors
- * and needs nothing but its interrupts off.
+ * Two relatives: Synopsys' DW_apb_uart ignores a write to the line control register while a byte is on its
+ * way, and its scratch register is an option; the BCM2835's auxiliary UART (BCM2835 ARM Peripherals, 2.2) has
+ * other divisors and needs nothing but its interrupts off.
  */
 #include <arch/hal.h>
 #include <boot/machine.h>
@@ -95,8 +95,8 @@ static bool set_lcr(const struct console *console, uint8_t value)
     return false;
 }
 
-/* A rate that the 16-bit divisor cannot give is left alone, and so is a part that does not let go of its settings. False:
- * it keeps the divisor in the place of its data, so nothing can be sent. */
+/* A rate that the 16-bit divisor cannot give is left alone, and so is a part that does not let go of its
+ * settings. False: it keeps the divisor in the place of its data, so nothing can be sent. */
 static bool set_line(const struct console *console, const struct console_desc *desc)
 {
     uint64_t divisor = desc->clock / (UINT64_C(16) * desc->baud);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * How all drivers of consoles wait for their part. Bound: PUT_SPINS looks, then the byte is lost rather than hanging the
- * machine. A line that did not move is stuck: from then on each byte takes one look, until one finds room again, so that
- * a whole log of bytes ends as well.
+ * How all drivers of consoles wait for their part. Bound: PUT_SPINS looks, then the byte is lost rather than
+ * hanging the machine. A line that did not move is stuck: from then on each byte takes one look, until one
+ * finds room again, so that a whole log of bytes ends as well.
  */
 #ifndef DRIVERS_CONSOLE_WAIT_H
 #define DRIVERS_CONSOLE_WAIT_H

@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: MIT
  *
  * The controller beside the four cores of BCM2836 and BCM2837 (Raspberry Pi 2 and 3), which have no GIC
- * (Broadcom, "ARM Quad A7 core", revision 3.4). Each core has words of its own: which of its timers interrupt it,
- * which of its mailboxes, and what is pending. A mailbox is 32 bits that others set and the core clears; the first
- * one of each core serves as the interrupt between CPUs.
+ * (Broadcom, "ARM Quad A7 core", revision 3.4). Each core has words of its own: which of its timers interrupt
+ * it, which of its mailboxes, and what is pending. A mailbox is 32 bits that others set and the core clears;
+ * the first one of each core serves as the interrupt between CPUs.
  *
  * Timers are numbered 16 – 19 here, in the order of their bits: secure, non-secure, hypervisor, virtual.
  *
- * The older controller of all other devices (BCM2835 ARM Peripherals, chapter 7) raises one more interrupt on core 0. No
- * driver here wants it, so what the firmware left enabled there is turned off.
+ * The older controller of all other devices (BCM2835 ARM Peripherals, chapter 7) raises one more interrupt on
+ * core 0. No driver here wants it, so what the firmware left enabled there is turned off.
  *
- * Bound: an interrupt that nobody claims is taken UNCLAIMED_MAX times in a row, then the kernel stops and says so.
+ * Bound: an interrupt that nobody claims is taken UNCLAIMED_MAX times in a row, then the kernel stops.
  */
 #include <drivers/mmio.h>
 #include <arch/hal.h>
@@ -103,7 +103,8 @@ static uint32_t bcm2836_acknowledge(void)
     if ((pending & (PENDING_MAILBOX | PENDING_TIMERS)) != 0)
         unclaimed[core] = 0;
     else if (++unclaimed[core] == UNCLAIMED_MAX)
-        port_panic("bcm2836: core %u has an interrupt without end that nobody claims (pending %#x)", core, pending);
+        port_panic("bcm2836: core %u has an interrupt without end that nobody claims (pending %#x)", core,
+                   pending);
     if (pending & PENDING_MAILBOX) {
         mmio_write32(registers, MAILBOX_CLEAR(core), UINT32_MAX);
         cpu_dsb();

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * Drivers of consoles on simulated parts, with the properties that no emulator's part has: a line control register that
- * is deaf while a byte is on its way, a scratch register that is missing, a transmitter that is never ready.
+ * Drivers of consoles on simulated parts, with the properties that no emulator's part has: a line control
+ * register that is deaf while a byte is on its way, a scratch register that is missing, a transmitter that is
+ * never ready.
  */
 #include <boot/machine.h>
 #include <kernel/console.h>
@@ -278,7 +279,7 @@ TEST(consoles, a_byte_waits_for_room_but_not_for_ever)
     }
 }
 
-/* A log of 16 KiB at a million looks per byte would take hours on a device; a line that moves again is waited for again. */
+/* A log of 16 KiB at a million looks per byte would take hours; a line that moves is waited for again. */
 TEST(consoles, a_stuck_line_is_waited_for_once)
 {
     for (unsigned i = 0; i < 3; i++) {

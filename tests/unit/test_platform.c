@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * What drivers learn from small device trees: consoles, how CPUs start and which can run this kernel, interrupts. In the
- * suite of the other readers (test_readers.c).
+ * What drivers learn from small device trees: consoles, how CPUs start and which can run this kernel,
+ * interrupts. In the suite of the other readers (test_readers.c).
  */
 #include "fdt_builder.h"
 #include "machine_support.h"

@@ -46,7 +46,9 @@ struct console *hal_console_early(void);
 /* The console that the ISA's platform has when no firmware table names one, or NULL. */
 struct console *hal_console_default(void);
 
-/* Where no console was found: one that may be there nevertheless, after a careful try, or NULL. */
+/* Where no console was found: one that may be there nevertheless, after a careful try, or NULL. If it is an
+ * emulator's or debugger's that also wants to know how the machine ends, boot_info.qemu_exit is set from then
+ * on. */
 struct console *hal_console_last(void);
 
 /* ---- MMU -------------------------------------------------------------------------------------------- */
@@ -117,8 +119,9 @@ uint64_t hal_time_ns(void);
 void hal_timer_set(uint64_t ns);
 
 /* Starts a CPU at kmain_secondary(cpu) on cpu->stack_top, with the page tables of hal_mmu_activate's last
- * root. Returns when the request was accepted; cpu->online tells the rest.
- * ERR_UNSUPPORTED: no means to start CPUs. ERR_INVALID: the firmware refused. */
+ * root. Returns when the request was accepted; cpu->online tells the rest. ERR_UNSUPPORTED: no means to start
+ * this CPU is known; of others there may be one. ERR_INVALID: the firmware refused, or the means cannot reach
+ * this CPU; what may be known about it is logged. ERR_NO_MEMORY, ERR_FULL: no room for its tables. */
 MUST_CHECK status_t hal_cpu_start(struct percpu *cpu);
 
 /* Ends the machine. With `info->qemu_exit` the emulator's exit status is 33 for ok and 35 otherwise; without,
@@ -181,8 +184,8 @@ _Noreturn void hal_overflow_stack(void);
 
 /* ---- What a port calls ------------------------------------------------------------------------------- */
 
-/* boot_cpu: hart id, MPIDR affinity, APIC id; BOOT_CPU_UNKNOWN where only a table says. handoff: see hal_boot_info. image: physical address
- * of the image's first byte. */
+/* boot_cpu: hart id, MPIDR affinity, APIC id; BOOT_CPU_UNKNOWN where only a table says. handoff: see
+ * hal_boot_info. image: physical address of the image's first byte. */
 _Noreturn void kmain(uint64_t boot_cpu, paddr_t handoff, paddr_t image);
 _Noreturn void kmain_secondary(struct percpu *cpu);
 

@@ -82,12 +82,14 @@ enum cpu_method {
 /* What drivers need that only firmware tables know. Zero: not said. */
 struct platform {
     struct console_desc console;
+    struct console_desc other_console;  /* a guess, in case the one that is named does not answer */
     enum cpu_method cpu_method;
-    uint64_t release[TOPO_MAX_CPUS];    /* by the topology's index: a CPU that waits for an entry at this address */
+    uint64_t release[TOPO_MAX_CPUS];    /* by the topology's index: where that CPU waits for an entry */
     uint32_t gic_version;               /* 2, 3 */
     uint64_t gic_dist;
     uint64_t gic_cpu, gic_cpu_size;     /* v2: CPU interface; v3: redistributors */
     uint64_t bcm2836;                   /* the BCM2836's controller; counts where there is no GIC */
+    uint64_t bcm2836_devices;           /* the older one beside it, for all devices */
     uint32_t timer_irq;                 /* aarch64: INTID of the virtual timer */
     uint64_t timebase_hz;               /* riscv64 */
     uint64_t lapic;                     /* x86_64 */

@@ -18,6 +18,16 @@ static inline void mmio_write32(volatile void *base, uint64_t offset, uint32_t v
     *(volatile uint32_t *)((volatile uint8_t *)base + offset) = value;
 }
 
+static inline uint16_t mmio_read16(const volatile void *base, uint64_t offset)
+{
+    return *(const volatile uint16_t *)((const volatile uint8_t *)base + offset);
+}
+
+static inline void mmio_write16(volatile void *base, uint64_t offset, uint16_t value)
+{
+    *(volatile uint16_t *)((volatile uint8_t *)base + offset) = value;
+}
+
 static inline uint8_t mmio_read8(const volatile void *base, uint64_t offset)
 {
     return *((const volatile uint8_t *)base + offset);

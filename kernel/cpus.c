@@ -24,7 +24,7 @@ struct percpu percpu_boot;
 _Atomic uint64_t timer_ticks;
 
 static struct percpu *cpus[TOPO_MAX_CPUS] = {&percpu_boot};
-static unsigned cpus_described = 1;
+static unsigned cpus_described = 1, cpus_without_means;
 
 _Static_assert(sizeof(struct percpu) <= FRAME_SIZE, "one frame per CPU");
 
@@ -49,6 +49,11 @@ unsigned cpus_online(void)
     for (unsigned i = 0; i < cpus_described; i++)
         count += is_online(cpus[i]);
     return count;
+}
+
+unsigned cpus_startable(void)
+{
+    return cpus_described - cpus_without_means;
 }
 
 static void request(struct percpu *cpu, enum ipi_request what)
@@ -247,20 +252,10 @@ static status_t prepare(const struct topo_cpu *described, struct percpu **prepar
     return status;
 }
 
-/* Undoes prepare for the CPU described last, which nobody has started. */
-static void withdraw(struct percpu *cpu)
-{
-    cpus_described--;
-    stack_destroy(2 * cpu->index);
-    stack_destroy(2 * cpu->index + 1);
-    if (frame_free(pfn_of(port_virt_to_phys(cpu)), 1) != OK)
-        port_panic("the frame of a CPU's data cannot be freed");
-}
-
 #define START_TIMEOUT_NS UINT64_C(2000000000)
 #define START_POLL_NS UINT64_C(100000)
 
-/* False: there is no means to start CPUs at all, so no other need be tried. */
+/* False: there is no means to start it, of which the caller tells. Whatever happens, the CPU counts. */
 static bool start(const struct topo_cpu *described)
 {
     struct percpu *cpu = NULL;
@@ -273,16 +268,14 @@ static bool start(const struct topo_cpu *described)
     uint64_t deadline = hal_time_ns() + START_TIMEOUT_NS;
     while (status == OK && !is_online(cpu) && hal_time_ns() < deadline)
         cpu_sleep(START_POLL_NS);
-    if (status == ERR_UNSUPPORTED) {
-        kprintf("warning: the firmware offers nothing to start CPU %#llx and others by; they stay off\n",
-                (unsigned long long)described->hw_id);
-        withdraw(cpu);
-    } else if (status != OK)
+    if (status == ERR_UNSUPPORTED)
+        return false;
+    if (status != OK)
         kprintf("warning: CPU %#llx cannot be started: %s\n", (unsigned long long)described->hw_id,
                 status_name(status));
     else if (!is_online(cpu))
         kprintf("warning: CPU %#llx was started but did not come up\n", (unsigned long long)described->hw_id);
-    return status != ERR_UNSUPPORTED;
+    return true;
 }
 
 void cpus_start(unsigned limit)
@@ -292,8 +285,11 @@ void cpus_start(unsigned limit)
     for (unsigned i = 0; i < topo->cpu_count; i++) {
         bool wanted = topo->cpu[i].enabled && topo->cpu[i].hw_id != percpu_boot.hw_id;
         if (wanted && cpus_described < limit && !start(&topo->cpu[i]))
-            break;
+            cpus_without_means++;
     }
+    if (cpus_without_means > 0)
+        kprintf("warning: the firmware offers nothing to start %u of the CPUs by; they stay off\n",
+                cpus_without_means);
 }
 
 /* Serves until the machine ends: interrupts are taken inside hal_idle, work between. */

@@ -119,16 +119,29 @@ static void try_described(void *context)
     described_status = init_console(&described, context);
 }
 
-/* The console that the firmware describes, reached through the fixmap for now. Where it says so may be nothing. */
-static void find_console(void)
+/* Where the firmware says a console is may be nothing. */
+static struct console *find_described(struct console_desc *desc)
 {
     static struct trap_info trap;
-    struct console_desc *desc = &machine.platform.console;
     if (trap_catch(try_described, desc, &trap)) {
         kprintf("warning: no console answers at %#llx (%s)\n", (unsigned long long)desc->base, trap.cause);
-        described_status = ERR_NOT_FOUND;
+        return NULL;
     }
-    struct console *chosen = described_status == OK ? &described : hal_console_default();
+    return described_status == OK ? &described : NULL;
+}
+
+/* The console that the firmware describes, reached through the fixmap for now; else one that is sure to be
+ * there, or another of the same description. */
+static void find_console(void)
+{
+    struct platform *platform = &machine.platform;
+    struct console *chosen = find_described(&platform->console);
+    if (chosen == NULL)
+        chosen = hal_console_default();
+    if (chosen == NULL && platform->other_console.kind != CONSOLE_NONE) {
+        chosen = find_described(&platform->other_console);
+        kprintf("warning: the console at %#llx cannot be used\n", (unsigned long long)platform->console.base);
+    }
     if (chosen == NULL && console_current() == NULL)
         chosen = hal_console_last();
     if (chosen != NULL && console_current() != chosen)

@@ -34,12 +34,19 @@ static void put_log(void *context, char c)
     }
 }
 
-void kvprintf(const char *format, va_list args)
+/* False: the lock does not count any more. */
+static bool lock(uint64_t *irq)
 {
     bool locked = !out.unlocked;
-    uint64_t irq = 0;
     if (locked)
-        irq = spin_lock(&out.lock);
+        *irq = spin_lock(&out.lock);
+    return locked;
+}
+
+void kvprintf(const char *format, va_list args)
+{
+    uint64_t irq = 0;
+    bool locked = lock(&irq);
     format_text(put_log, NULL, format, args);
     if (locked)
         spin_unlock(&out.lock, irq);
@@ -55,13 +62,15 @@ void kprintf(const char *format, ...)
 
 void console_use(struct console *console)
 {
-    uint64_t irq = spin_lock(&out.lock);
+    uint64_t irq = 0;
+    bool locked = lock(&irq);
     out.console = console;
     if (out.written - out.shown > LOG_BYTES)
         out.shown = out.written - LOG_BYTES;
     while (out.shown < out.written)
         show(out.ring[out.shown++ % LOG_BYTES]);
-    spin_unlock(&out.lock, irq);
+    if (locked)
+        spin_unlock(&out.lock, irq);
 }
 
 const struct console *console_current(void)

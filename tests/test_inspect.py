@@ -306,6 +306,15 @@ def test_console_with_wide_registers(build, tmp_path):
         part = written(tmp_path / "SPCR.bin", patched(build("spcr.asl").read_bytes(), at_0x24=code))
         console = machine(part)["platform"]["console"]
         assert (console["kind"], console["reg_shift"]) == (kind, shift)
+    # Registers that are accessed by bytes lie side by side, however wide they are said to be.
+    for access, shift, width in ((0, 2, 1), (1, 0, 1), (2, 2, 2), (3, 2, 4), (4, 2, 1)):
+        part = written(tmp_path / "SPCR.bin", patched(build("spcr.asl").read_bytes(), at_0x24=0x12, at_0x2b=access))
+        console = machine(part)["platform"]["console"]
+        assert (console["reg_shift"], console["reg_width"]) == (shift, width)
+    # The BCM2835's auxiliary UART lies behind the registers that it shares with two others.
+    for base, found in ((0x00, 0x9000040), (0x40, 0x9000040), (0x80, 0x9000080)):
+        part = written(tmp_path / "SPCR.bin", patched(build("spcr.asl").read_bytes(), at_0x24=0x10, at_0x2c=base))
+        assert machine(part)["platform"]["console"]["base"] == hex(found)
     far = written(tmp_path / "SPCR.bin", patched(build("spcr.asl").read_bytes(), at_0x28=2)) # in PCI space
     assert machine(far)["platform"]["console"]["kind"] == "none"
 

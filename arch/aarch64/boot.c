@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * The hand-off of the Linux arm64 boot protocol; there is no console before a description. Where none comes, an
- * emulator or a debugger may serve semihosting (ARM's "Semihosting for AArch32 and AArch64").
+ * The hand-off of the Linux arm64 boot protocol; there is no console before a description. Where none comes,
+ * an emulator or a debugger may serve semihosting (ARM's "Semihosting for AArch32 and AArch64").
  */
 #include <arch/hal.h>
 #include <boot/boot_info.h>
@@ -32,7 +32,7 @@ struct console *hal_console_default(void)
     return NULL;
 }
 
-/* ---- Console of last resort ----------------------------------------------------------------------------- */
+/* ---- Console of last resort ---------------------------------------------------------------------------- */
 
 #define SEMIHOSTING_WRITEC 0x03
 #define SEMIHOSTING_ERRNO 0x13

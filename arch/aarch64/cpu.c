@@ -9,14 +9,13 @@
 #include <kernel/clock.h>
 #include <kernel/console.h>
 #include <kernel/early.h>
+#include <kernel/panic.h>
 #include <kernel/percpu.h>
 
 #define PMCR_ENABLE (1u << 0 | 1u << 1 | 1u << 6) /* E; P: events to 0; LC: 64-bit cycle counter */
 #define PM_CYCLES (1u << 31)                      /* in the enable sets */
 #define PM_COUNTER0 (1u << 0)
 #define EVENT_INST_RETIRED 8
-
-#define TIMER_INTID_USUAL 27 /* PPI 11, as the SBSA has it */
 
 bool cpu_has_cycles;
 uint32_t timer_intid;
@@ -101,21 +100,22 @@ _Noreturn void hal_cpu_halt(void)
 #define EXIT_OK 33
 #define EXIT_FAILED 35
 
-static void semihosting_exit(bool ok)
+static void semihosting_exit(void *block)
 {
-    const uint64_t block[2] = {APPLICATION_EXIT, ok ? EXIT_OK : EXIT_FAILED};
     register uint64_t operation __asm__("x0") = SEMIHOSTING_EXIT;
-    register const uint64_t *argument __asm__("x1") = block;
+    register const void *argument __asm__("x1") = block;
     __asm__ volatile("hlt #0xf000" : "+r"(operation) : "r"(argument) : "memory");
 }
 
-/* Without an emulator that serves semihosting its instruction traps and leads here again, once. */
+/* Where nobody serves semihosting its instruction is undefined. */
 _Noreturn void hal_exit(bool ok)
 {
+    static struct trap_info trap;
+    uint64_t block[2] = {APPLICATION_EXIT, ok ? EXIT_OK : EXIT_FAILED};
     bool semihosting = boot_info.qemu_exit;
-    boot_info.qemu_exit = false;
+    boot_info.qemu_exit = false; /* a trap on the way leads here again */
     if (semihosting)
-        semihosting_exit(ok);
+        (void)trap_catch(semihosting_exit, block, &trap);
     psci_call(PSCI_SYSTEM_OFF, 0, 0, 0);
     hal_cpu_halt();
 }
@@ -129,8 +129,8 @@ static status_t timer_init(uint32_t intid)
         kprintf("timer: the firmware left CNTFRQ_EL0 at 0\n");
         return ERR_UNSUPPORTED;
     }
-    timer_intid = intid != 0 ? intid : TIMER_INTID_USUAL;
-    if (!IRQ_IS_PRIVATE(timer_intid)) {
+    timer_intid = intid != 0 ? intid : irqchip->timer;
+    if (timer_intid < IRQ_FIRST_PRIVATE || timer_intid >= irqchip->private_end) {
         kprintf("timer: interrupt %u is not private to a CPU\n", timer_intid);
         return ERR_UNSUPPORTED;
     }
@@ -168,7 +168,8 @@ static status_t irq_init_this_cpu(void)
 {
     status_t status = irqchip->init_cpu(hal_percpu());
     if (status != OK) {
-        kprintf("interrupts: the controller has nothing for CPU %#llx\n", (unsigned long long)hal_percpu()->hw_id);
+        kprintf("interrupts: the controller has nothing for CPU %#llx\n",
+                (unsigned long long)hal_percpu()->hw_id);
         return status;
     }
     irqchip->enable(IRQ_IPI);

@@ -1,18 +1,22 @@
 /* SPDX-License-Identifier: MIT
  *
- * Other CPUs: started through PSCI (Arm DEN 0022) or a spin table (Devicetree Specification, "cpu-release-addr"; Linux'
- * Documentation/arch/arm64/booting.rst), interrupted through the machine's controller.
+ * Other CPUs: started through PSCI (Arm DEN 0022) or a spin table (Devicetree Specification,
+ * "cpu-release-addr"; Linux' Documentation/arch/arm64/booting.rst), interrupted through the machine's
+ * controller.
  *
- * A started CPU begins with its caches and MMU off, at secondary_start or, from a spin table, at secondary_released. All
- * that it reads in that state is mmu_root and released_cpu, which are cleaned to memory first; its percpu, which PSCI
- * hands over as the context, it reads with the MMU on.
+ * A started CPU begins with its caches and MMU off, at secondary_start or, from a spin table, at
+ * secondary_released. All that it reads in that state is cleaned to memory first: mmu_root, and from a spin
+ * table released_cpu and the first words of the percpu there. The percpu that PSCI hands over as the context
+ * is read with the MMU on.
  */
 #include <arch/hal.h>
 #include <drivers/irqchip/irqchip.h>
 #include <kernel/address_space.h>
 #include <kernel/console.h>
 #include <kernel/early.h>
+#include <kernel/panic.h>
 #include <kernel/percpu.h>
+#include <mm/port.h>
 
 /* SMCCC 1.0: x0 – x3 carry arguments and results, x4 – x17 may be lost. */
 #define CONDUIT(instruction)                                                                                 \
@@ -40,12 +44,16 @@ int64_t psci_call(uint32_t function, uint64_t a, uint64_t b, uint64_t c)
     }
 }
 
-/* For secondary_released, which is told nothing: whom it is meant for, and that one's percpu. */
-struct released_cpu {
-    uint64_t hw_id, percpu;
-};
-extern struct released_cpu released_cpu;
-struct released_cpu released_cpu;
+/* For secondary_released, which is told nothing: the physical address of the percpu whose CPU may go on, or
+ * 0. One word, so that those that wait see all of it or nothing. */
+extern volatile uint64_t released_cpu;
+volatile uint64_t released_cpu;
+
+static void let_go(paddr_t percpu)
+{
+    released_cpu = percpu.v;
+    cpu_dcache_clean(&released_cpu, sizeof(released_cpu));
+}
 
 /* The word that a CPU of the machine polls for an entry point; 0: it has none, PSCI starts it. */
 static uint64_t release_address(uint64_t hw_id)
@@ -57,19 +65,41 @@ static uint64_t release_address(uint64_t hw_id)
     return 0;
 }
 
-/* The word lies in memory that the firmware keeps for itself, and the CPU that polls it does so past the caches. */
-static status_t release(struct percpu *cpu, uint64_t address)
+/* The word at a physical address, or NULL. They lie side by side: the last one's frame stays mapped. */
+static volatile uint64_t *map_word(uint64_t address)
 {
-    volatile uint64_t *word = is_aligned(address, sizeof(*word)) ? mmio_map(paddr(address), sizeof(*word)) : NULL;
-    if (word == NULL) {
-        kprintf("smp: CPU %#llx polls %#llx, which cannot be written\n", (unsigned long long)cpu->hw_id,
-                (unsigned long long)address);
-        return ERR_INVALID;
+    static volatile uint8_t *mapped;
+    static uint64_t frame;
+    if (!is_aligned(address, sizeof(uint64_t)) || address - boot_info.image.v < boot_info.image_size)
+        return NULL;
+    if (mapped == NULL || align_down(address, FRAME_SIZE) != frame) {
+        frame = align_down(address, FRAME_SIZE);
+        mapped = mmio_map(paddr(frame), FRAME_SIZE);
     }
-    released_cpu = (struct released_cpu){cpu->hw_id, (uintptr_t)cpu};
-    cpu_dcache_clean(&released_cpu, sizeof(released_cpu));
+    return mapped == NULL ? NULL : (volatile uint64_t *)(mapped + (address - frame));
+}
+
+static void write_entry(void *context)
+{
+    volatile uint64_t *word = context;
     *word = image_phys(secondary_released).v;
     cpu_dcache_clean(word, sizeof(*word));
+}
+
+/* The word lies in memory that the firmware keeps for itself (or nowhere, if the tree is wrong), and the CPU
+ * that polls it does so past the caches. The percpu lies in the direct map. */
+static status_t release(struct percpu *cpu, uint64_t address)
+{
+    static struct trap_info trap;
+    volatile uint64_t *word = map_word(address);
+    cpu_dcache_clean(cpu, PERCPU_HW_ID + sizeof(cpu->hw_id));
+    let_go(port_virt_to_phys(cpu));
+    if (word == NULL || trap_catch(write_entry, (void *)(uintptr_t)word, &trap)) {
+        let_go(paddr(0));
+        kprintf("smp: CPU %#llx polls %#llx, which cannot be written%s%s\n", (unsigned long long)cpu->hw_id,
+                (unsigned long long)address, word == NULL ? "" : ": ", word == NULL ? "" : trap.cause);
+        return ERR_INVALID;
+    }
     __asm__ volatile("sev" ::: "memory");
     return OK;
 }

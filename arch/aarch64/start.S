@@ -79,19 +79,22 @@ primary:
     ldr     x30, =primary_high
     b       mmu_on
 
-/* From a spin table: a CPU for which nobody waits any more stays here. */
+/* From a spin table: several CPUs may poll one word and come here at once, and one may come late. Each waits until
+ * released_cpu is its own percpu; who starts the next one sends an event. */
     .globl secondary_released
 secondary_released:
-    adrp    x2, released_cpu
-    add     x2, x2, #:lo12:released_cpu
-    ldp     x1, x0, [x2]
     mrs     x2, mpidr_el1
     ldr     x3, =MPIDR_AFFINITY
     and     x2, x2, x3
+    adrp    x3, released_cpu
+    b       2f
+1:  wfe
+2:  ldr     x0, [x3, #:lo12:released_cpu]
+    cbz     x0, 1b
+    ldr     x1, [x0, #PERCPU_HW_ID]
     cmp     x1, x2
-    b.eq    secondary_start
-1:  wfi
-    b       1b
+    b.ne    1b
+    ldr     x0, [x0, #PERCPU_SELF]
 
 /* x0: the percpu, at its linked or directly mapped address. */
     .globl secondary_start

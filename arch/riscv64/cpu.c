@@ -11,6 +11,7 @@
 #include <kernel/clock.h>
 #include <kernel/console.h>
 #include <kernel/early.h>
+#include <kernel/panic.h>
 #include <kernel/percpu.h>
 
 #define SSTATUS_FS (UINT64_C(3) << 13)
@@ -59,13 +60,12 @@ _Noreturn void hal_cpu_halt(void)
 #define EXIT_OK 33u
 #define EXIT_FAILED 35u
 
-/* An emulator knows a call by the instructions around its breakpoint, all in one page and none compressed ("RISC-V
- * Semihosting Specification"). One that does not serve it takes the breakpoint as any other, and goes on behind it. */
-static void semihosting_exit(bool ok)
+/* An emulator knows a call by the instructions around its breakpoint, all in one page and none compressed
+ * ("RISC-V Semihosting Specification"). Where nobody serves it the breakpoint is one like any other. */
+static void semihosting_exit(void *block)
 {
-    const uint64_t block[2] = {APPLICATION_EXIT, ok ? EXIT_OK : EXIT_FAILED};
     register uint64_t operation __asm__("a0") = SEMIHOSTING_EXIT;
-    register const uint64_t *argument __asm__("a1") = block;
+    register const void *argument __asm__("a1") = block;
     __asm__ volatile(".option push\n"
                      ".option norvc\n"
                      ".balign 16\n"
@@ -88,8 +88,10 @@ _Noreturn void hal_exit(bool ok)
         cpu_store_untranslated(machine.platform.sifive_test,
                                (ok ? EXIT_OK : EXIT_FAILED) << 16 | SIFIVE_TEST_FAIL,
                                image_phys(untranslated_store));
+    uint64_t block[2] = {APPLICATION_EXIT, ok ? EXIT_OK : EXIT_FAILED};
+    static struct trap_info trap;
     if (emulated)
-        semihosting_exit(ok);
+        (void)trap_catch(semihosting_exit, block, &trap);
     sbi_call(SBI_RESET, SBI_RESET_SYSTEM, SBI_RESET_TYPE_SHUTDOWN,
              ok ? SBI_RESET_REASON_NONE : SBI_RESET_REASON_FAILURE, 0);
     sbi_call(SBI_LEGACY_SHUTDOWN, 0, 0, 0, 0);

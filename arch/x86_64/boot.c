@@ -222,7 +222,8 @@ static status_t read_boot_params(paddr_t handoff, struct boot_info *info)
 
 status_t hal_boot_info(paddr_t handoff, struct boot_info *info)
 {
-    status_t status = boot_protocol == BOOT_LINUX ? read_boot_params(handoff, info) : read_start_info(handoff, info);
+    status_t status =
+        boot_protocol == BOOT_LINUX ? read_boot_params(handoff, info) : read_start_info(handoff, info);
     if (status == OK && info->rsdp.v == 0)
         info->rsdp = paddr(find_rsdp());
     if (status == OK && info->rsdp.v == 0)

@@ -94,7 +94,7 @@ static struct {
 
 #define MEASURE_TICKS (PIT_HZ / 250) /* 4 ms */
 #define MEASURE_POLLS 65536          /* some 10 times what the fastest port access makes of it */
-#define MEASURE_TRIES 64         /* on a busy host an emulator may be held up for longer than the PIT counts */
+#define MEASURE_TRIES 64         /* a busy host may hold an emulator up for longer than the PIT counts */
 #define SAMPLE_TRIES 8
 
 /* The three clocks at one moment. */

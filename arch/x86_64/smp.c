@@ -107,7 +107,7 @@ static void wait_ns(uint64_t ns)
 status_t hal_cpu_start(struct percpu *cpu)
 {
     if (!lapic_reaches(cpu->hw_id))
-        return ERR_UNSUPPORTED;
+        return ERR_INVALID;
     status_t status = trampoline.v == 0 ? make_trampoline() : OK;
     if (status == OK)
         status = give_tables(cpu);

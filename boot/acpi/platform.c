@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * SPCR (Microsoft, revision 4) names the console; the FADT's ARM flags (ACPI 6.5, 5.2.9) say how PSCI is
- * called; GTDT (5.2.25) which interrupt the virtual timer raises; RHCT (5.2.37) how fast RISC-V's time counts.
+ * called; GTDT (5.2.25) which interrupt the virtual timer raises; RHCT (5.2.37) RISC-V's counter of time.
  */
 #include "reader.h"
 
@@ -12,6 +12,8 @@
 #define GTDT_VIRTUAL_TIMER 64
 #define RHCT_TIMEBASE 40
 #define RHCT_NODES 56
+
+#define BCM2835_AUX_UART 0x40 /* BCM2835 ARM Peripherals, 2.1 */
 
 enum { SPACE_MEMORY = 0, SPACE_IO = 1 };
 
@@ -73,8 +75,10 @@ bool acpi_spcr(struct machine *machine, struct acpi_table table)
     if (console.kind == CONSOLE_PL011 || aux) {
         console.reg_width = 4;
         console.reg_shift = aux ? 2 : 0;
+        if (aux && (console.base & 0xff) == 0) /* the block of auxiliary devices, of which the UART is one */
+            console.base += BCM2835_AUX_UART;
     } else if (!console.io_port && is_power_of_two(bit_width) && bit_width >= 8 && access != 1) {
-        console.reg_shift = log2_floor(bit_width / 8); /* accessed by bytes they lie side by side, whatever their width */
+        console.reg_shift = log2_floor(bit_width / 8); /* by bytes: side by side, whatever their width */
     }
     bool reachable = space == SPACE_MEMORY || (space == SPACE_IO && console.base <= UINT16_MAX);
     if (console.kind == CONSOLE_SBI || (console.kind != CONSOLE_NONE && console.base != 0 && reachable))
@@ -107,7 +111,8 @@ bool acpi_rhct(struct machine *machine, struct acpi_table table)
 {
     uint64_t frequency = table.length >= RHCT_NODES ? le64(table.bytes + RHCT_TIMEBASE) : 0;
     if (frequency == 0) {
-        note(&machine->notes, "acpi: RHCT: at 0x%x: no frequency of the time counter; left out", RHCT_TIMEBASE);
+        note(&machine->notes, "acpi: RHCT: at 0x%x: no frequency of the time counter; left out",
+             RHCT_TIMEBASE);
         return false;
     }
     machine->platform.timebase_hz = frequency;

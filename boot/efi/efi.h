@@ -63,7 +63,8 @@ struct efi_boot_services {
     void *pool_events_and_protocols[11];
     efi_status_t(EFIAPI *handle_protocol)(efi_handle_t handle, const struct efi_guid *protocol, void **found);
     void *handles[3];
-    efi_status_t(EFIAPI *locate_device_path)(const struct efi_guid *protocol, const void **path, efi_handle_t *handle);
+    efi_status_t(EFIAPI *locate_device_path)(const struct efi_guid *protocol, const void **path,
+                                             efi_handle_t *handle);
     void *images[5];
     efi_status_t(EFIAPI *exit_boot_services)(efi_handle_t image, uint64_t key);
     void *count_and_stall[2];
@@ -163,8 +164,8 @@ _Static_assert(sizeof(struct efi_media_path) == 24, "media device path");
 
 /* 13.2 */
 struct efi_load_file2 {
-    efi_status_t(EFIAPI *load)(struct efi_load_file2 *self, const void *path, uint8_t boot_policy, uint64_t *size,
-                               void *buffer);
+    efi_status_t(EFIAPI *load)(struct efi_load_file2 *self, const void *path, uint8_t boot_policy,
+                               uint64_t *size, void *buffer);
 };
 
 /* RISC-V UEFI protocol specification 1.0 */

@@ -194,7 +194,8 @@ static void take_loaders_initrd(struct stub *stub)
     if (size <= INITRD_MAX && allocate(stub, EFI_MEMORY_LOADER_DATA, pages, &handoff->initrd)) {
         stub->initrd_pages = pages;
         handoff->initrd_size = size;
-        if (loader->load(loader, path, false, &loaded, pointer(handoff->initrd)) == EFI_SUCCESS && loaded == size)
+        if (loader->load(loader, path, false, &loaded, pointer(handoff->initrd)) == EFI_SUCCESS &&
+            loaded == size)
             return;
     }
     say(stub, "quire: the loader's initrd cannot be read, or there is no memory for it; left out");

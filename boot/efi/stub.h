@@ -36,10 +36,11 @@ struct efi_kernel {
  * the image below EFI_REACH, as well as itself. Any other status: a reason was shown on the firmware's
  * console where that was still allowed, nothing was kept, and the caller may return the status to the firmware.
  *
- * The command line is what the loader gave (LoadOptions, as far as that is printable ASCII), then what the file
- * quire.cfg says in the root of the volume that the image came from; not that if the loader's options hold
- * commands (after "--") already. Line ends and whatever else is not printable count as spaces in the file. The
- * file quire.initrd beside it, if there is one, is loaded; else what the loader offers as an initrd (LoadFile2). */
+ * The command line is what the loader gave (LoadOptions, as far as that is printable ASCII), then what the
+ * file quire.cfg says in the root of the volume that the image came from; not that if the loader's options
+ * hold commands (after "--") already. Line ends and whatever else is not printable count as spaces in the
+ * file. The file quire.initrd beside it, if there is one, is loaded; else what the loader offers as an initrd
+ * (LoadFile2). */
 MUST_CHECK efi_status_t efi_stub(efi_handle_t image, struct efi_system_table *system,
                                  const struct efi_kernel *kernel, struct efi_handoff **handoff);
 

@@ -215,10 +215,8 @@ static status_t visit(struct fdt_walk *walk)
     if (walk->depth == 2 && named(fdt, fdt_parent(walk)->node, "reserved-memory"))
         return fdt_reservations(walk);
     if (walk->depth == 2 && named(fdt, fdt_parent(walk)->node, "cpus") &&
-        has_text(fdt, node, "device_type", "cpu")) {
-        fdt_cpu(walk);
-        return OK;
-    }
+        has_text(fdt, node, "device_type", "cpu"))
+        return fdt_cpu(walk);
     if (!fdt_here(walk)->available)
         return OK;
     if (walk->depth == 1 && has_text(fdt, node, "device_type", "memory"))

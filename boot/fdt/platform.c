@@ -68,10 +68,12 @@ static bool registers(const struct fdt_walk *walk, int index, uint64_t *base, ui
            fdt_translate(walk, walk->depth - 1, "ranges", base);
 }
 
+/* A number beyond 32 bits is none. */
 static uint32_t option(const struct fdt_walk *walk, const char *name, uint32_t unsaid)
 {
     uint64_t number;
-    return fdt_prop_number(walk->fdt, fdt_here(walk)->node, name, &number) ? (uint32_t)number : unsaid;
+    bool said = fdt_prop_number(walk->fdt, fdt_here(walk)->node, name, &number) && number <= UINT32_MAX;
+    return said ? (uint32_t)number : unsaid;
 }
 
 /* The parts that drivers/console knows; where a node names several, the first of these counts. */
@@ -167,6 +169,7 @@ void fdt_device(struct fdt_walk *walk)
     static const char *const gic_v3[] = {"arm,gic-v3", NULL};
     static const char *const psci[] = {"arm,psci-1.0", "arm,psci-0.2", NULL};
     static const char *const bcm2836[] = {"brcm,bcm2836-l1-intc", NULL};
+    static const char *const bcm2836_devices[] = {"brcm,bcm2836-armctrl-ic", NULL};
     static const char *const timer[] = {"arm,armv8-timer", "arm,armv7-timer", NULL};
     static const char *const exit_device[] = {"sifive,test0", "sifive,test1", NULL};
     int node = fdt_here(walk)->node;
@@ -182,6 +185,8 @@ void fdt_device(struct fdt_walk *walk)
         read_gic(walk, 2);
     else if (fdt_is_compatible(walk->fdt, node, bcm2836))
         read_bcm2836(walk);
+    else if (fdt_is_compatible(walk->fdt, node, bcm2836_devices) && registers(walk, 0, &base, &size))
+        walk->machine->platform.bcm2836_devices = base;
     else if (fdt_is_compatible(walk->fdt, node, psci))
         read_psci(walk);
     else if (fdt_is_compatible(walk->fdt, node, timer))
@@ -190,10 +195,10 @@ void fdt_device(struct fdt_walk *walk)
         walk->machine->platform.sifive_test = base;
 }
 
-/* The architected timer lists secure, non-secure, virtual and hypervisor interrupts. For a GIC, as (0 shared or 1
- * private, number, flags); ids of private ones start at 16, of shared ones at 32. For the BCM2836, as (number,
- * flags) of one of each core's own, which are counted like the GIC's private ones; a BCM2711 has both, and its timer
- * is the GIC's. */
+/* The architected timer lists secure, non-secure, virtual and hypervisor interrupts. For a GIC, as (0 shared
+ * or 1 private, number, flags); ids of private ones start at 16, of shared ones at 32. For the BCM2836, as
+ * (number, flags) of one of each core's own, which are counted like the GIC's private ones; a BCM2711 has
+ * both, and its timer is the GIC's. */
 static void read_timer_interrupt(struct fdt_walk *walk)
 {
     const unsigned virtual_timer = 2;
@@ -213,10 +218,11 @@ static void read_timer_interrupt(struct fdt_walk *walk)
 void fdt_finish_platform(struct fdt_walk *walk)
 {
     struct platform *platform = &walk->machine->platform;
-    if (platform->console.kind == CONSOLE_NONE) {
+    walk->guess.guessed = walk->guess.kind != CONSOLE_NONE;
+    if (platform->console.kind == CONSOLE_NONE)
         platform->console = walk->guess;
-        platform->console.guessed = walk->guess.kind != CONSOLE_NONE;
-    }
+    else
+        platform->other_console = walk->guess;
     read_timer_interrupt(walk);
 }
 

@@ -40,7 +40,7 @@ struct fdt_walk {
 MUST_CHECK status_t fdt_memory(struct fdt_walk *walk);
 MUST_CHECK status_t fdt_reservations(struct fdt_walk *walk);
 MUST_CHECK status_t fdt_reserve_entries(struct fdt_walk *walk);
-void fdt_cpu(struct fdt_walk *walk);
+MUST_CHECK status_t fdt_cpu(struct fdt_walk *walk);
 void fdt_chosen(struct fdt_walk *walk, int chosen);
 void fdt_device(struct fdt_walk *walk);
 void fdt_dma_ranges(struct fdt_walk *walk);

@@ -31,19 +31,55 @@ static void note_cpu(struct fdt_walk *walk, const char *why)
          fdt_offset_in_blob(walk->fdt, fdt_here(walk)->node), why);
 }
 
-/* How the CPU, which has just been added, is started where the platform's one method is not its own; and whether it
- * can run this kernel at all. RISC-V's small harts for housekeeping are listed like the others, but without an MMU. */
-static void read_cpu(struct fdt_walk *walk, bool riscv)
+/* What all CPUs have alike may stand in /cpus instead (Devicetree Specification, 3.7). */
+static int node_with(const struct fdt_walk *walk, const char *property)
 {
-    const void *fdt = walk->fdt;
     int node = fdt_here(walk)->node;
-    uint32_t index = walk->machine->topo.cpu_count - 1;
-    const char *method = fdt_prop_text(fdt, node, "enable-method"), *mmu = fdt_prop_text(fdt, node, "mmu-type");
-    uint64_t release;
-    if (method != NULL && strcmp(method, "spin-table") == 0 && fdt_prop_number(fdt, node, "cpu-release-addr", &release))
-        walk->machine->platform.release[index] = release;
-    if (!riscv)
-        return;
+    return fdt_getprop(walk->fdt, node, property, NULL) != NULL ? node : fdt_parent(walk)->node;
+}
+
+static const char *cpu_text(const struct fdt_walk *walk, const char *property)
+{
+    return fdt_prop_text(walk->fdt, node_with(walk, property), property);
+}
+
+static bool cpu_number(const struct fdt_walk *walk, const char *property, uint64_t *number)
+{
+    return fdt_prop_number(walk->fdt, node_with(walk, property), property, number);
+}
+
+/* A disabled CPU waits to be started by its enable-method (3.8.1). RISC-V's are started by the SBI in any
+ * case, and disabled there means that others use it. */
+static bool can_start(const struct fdt_walk *walk, bool riscv)
+{
+    const char *status = fdt_prop_text(walk->fdt, fdt_here(walk)->node, "status");
+    bool waits = !riscv && status != NULL && strcmp(status, "disabled") == 0 &&
+                 cpu_text(walk, "enable-method") != NULL;
+    return fdt_here(walk)->available || (waits && fdt_parent(walk)->available);
+}
+
+/* The word that a CPU polls is the firmware's. Side by side, such words need one claim. */
+static status_t read_release(struct fdt_walk *walk, uint32_t index)
+{
+    uint64_t *release = &walk->machine->platform.release[index];
+    const char *method = cpu_text(walk, "enable-method");
+    if (method == NULL || strcmp(method, "spin-table") != 0 || !cpu_number(walk, "cpu-release-addr", release))
+        return OK;
+    uint64_t frame = align_down(*release, FRAME_SIZE);
+    if (index > 0 && release[-1] != 0 && align_down(release[-1], FRAME_SIZE) == frame)
+        return OK;
+    struct mem_claim claimed = {.start = paddr(frame),
+                                .type = MEM_RESERVED,
+                                .source = SOURCE_FDT,
+                                .detail = fdt_offset_in_blob(walk->fdt, fdt_here(walk)->node)};
+    return reader_claim(walk->machine, "fdt: cpu at", &claimed, FRAME_SIZE);
+}
+
+/* Whether the CPU that has just been added can run this kernel at all: RISC-V's small harts for housekeeping
+ * are listed like the others, but without an MMU. */
+static void read_mmu(struct fdt_walk *walk, uint32_t index)
+{
+    const char *mmu = cpu_text(walk, "mmu-type");
     walk->has_mmu_types |= mmu != NULL;
     if (mmu == NULL)
         walk->no_mmu[index / 64] |= UINT64_C(1) << index % 64;
@@ -51,22 +87,26 @@ static void read_cpu(struct fdt_walk *walk, bool riscv)
         walk->machine->topo.cpu[index].enabled = false;
 }
 
-static void add_cpu(struct fdt_walk *walk, uint64_t hw_id, bool riscv)
+static status_t add_cpu(struct fdt_walk *walk, uint64_t hw_id, bool riscv)
 {
     uint32_t id;
     uint16_t node = NODE_NONE;
     if (fdt_numa_id(walk, &id) && !reader_node(walk->machine, "fdt: cpu", id, &node))
         node = NODE_NONE;
-    status_t status = topo_add_cpu(&walk->machine->topo, hw_id, 0, node, fdt_here(walk)->available);
-    if (status == OK)
-        read_cpu(walk, riscv);
+    struct topo *topo = &walk->machine->topo;
+    status_t status = topo_add_cpu(topo, hw_id, 0, node, can_start(walk, riscv));
+    if (status == OK && riscv)
+        read_mmu(walk, topo->cpu_count - 1);
+    else if (status == OK)
+        return read_release(walk, topo->cpu_count - 1);
     else if (status == ERR_EXISTS)
         note_cpu(walk, "has the id of another");
     else if (status == ERR_FULL)
         note_cpu(walk, "is one too many for this kernel");
+    return OK;
 }
 
-void fdt_cpu(struct fdt_walk *walk)
+status_t fdt_cpu(struct fdt_walk *walk)
 {
     static const char *const compatible[] = {"riscv", NULL};
     struct platform *platform = &walk->machine->platform;
@@ -75,19 +115,17 @@ void fdt_cpu(struct fdt_walk *walk)
     if (riscv)
         platform->cpu_method = CPU_METHOD_SBI;
     uint64_t hertz;
-    if (platform->timebase_hz == 0 &&
-        (fdt_prop_number(walk->fdt, fdt_parent(walk)->node, "timebase-frequency", &hertz) ||
-         fdt_prop_number(walk->fdt, node, "timebase-frequency", &hertz)))
+    if (platform->timebase_hz == 0 && cpu_number(walk, "timebase-frequency", &hertz))
         platform->timebase_hz = hertz;
     if (!walk->with_topology)
-        return;
+        return OK;
     const fdt32_t *reg = fdt_getprop(walk->fdt, node, "reg", &length);
     int cells = fdt_parent(walk)->address_cells;
     uint64_t hw_id;
-    if (reg == NULL || cells < 1 || length / 4 < cells || !fdt_number(reg, cells, &hw_id))
-        note_cpu(walk, "has no usable id");
-    else
-        add_cpu(walk, hw_id, riscv);
+    if (reg != NULL && cells >= 1 && length / 4 >= cells && fdt_number(reg, cells, &hw_id))
+        return add_cpu(walk, hw_id, riscv);
+    note_cpu(walk, "has no usable id");
+    return OK;
 }
 
 /* ---- Distances ---------------------------------------------------------------------------------------- */

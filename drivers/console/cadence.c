@@ -1,14 +1,13 @@
 /* SPDX-License-Identifier: MIT
  *
- * Cadence's UART as Xilinx builds it in (Zynq UltraScale+ TRM UG1085, chapter 21), polled. Clock and divisor stay
- * as the firmware set them; transmitter and receiver, which are off after a reset, are turned on.
- *
- * Bound: a byte waits at most PUT_SPINS looks for room, then is lost rather than hanging the machine.
+ * Cadence's UART as Xilinx builds it in (Zynq UltraScale+ TRM UG1085, chapter 21), polled. Clock and divisor
+ * stay as the firmware set them; transmitter and receiver, which are off after a reset, are turned on.
  */
-#include <arch/hal.h>
 #include <boot/machine.h>
 #include <drivers/mmio.h>
 #include <kernel/console.h>
+
+#include "wait.h"
 
 #define UART_CR 0x00
 #define UART_IDR 0x0c /* a bit set disables an interrupt */
@@ -23,12 +22,14 @@
 #define SR_TX_FULL (1u << 4)
 #define ALL_INTERRUPTS 0x1fffu
 
-#define PUT_SPINS 1000000
+static bool has_room(const struct console *console)
+{
+    return (mmio_read32(console->base, UART_SR) & SR_TX_FULL) == 0;
+}
 
 static void cadence_put(struct console *console, char c)
 {
-    for (unsigned i = 0; i < PUT_SPINS && (mmio_read32(console->base, UART_SR) & SR_TX_FULL) != 0; i++)
-        hal_cpu_relax();
+    console_wait(console, has_room);
     mmio_write32(console->base, UART_FIFO, (uint8_t)c);
 }
 

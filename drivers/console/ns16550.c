@@ -3,16 +3,16 @@
  * 16550-compatible UARTs, polled, on I/O ports or memory-mapped registers (PC16550D datasheet, table II). Line
  * settings stay as the firmware left them unless the description names clock and baud rate.
  *
- * Two relatives: Synopsys' DW_apb_uart ignores a write to the line control register while a byte is on its way, and
- * its scratch register is an option; the BCM2835's auxiliary UART (BCM2835 ARM Peripherals, 2.2) has other divisors
- * and needs nothing but its interrupts off.
- *
- * Bound: a byte waits at most PUT_SPINS looks for room, then is lost rather than hanging the machine.
+ * Two relatives: Synopsys' DW_apb_uart ignores a write to the line control register while a byte is on its
+ * way, and its scratch register is an option; the BCM2835's auxiliary UART (BCM2835 ARM Peripherals, 2.2) has
+ * other divisors and needs nothing but its interrupts off.
  */
 #include <arch/hal.h>
 #include <boot/machine.h>
 #include <drivers/mmio.h>
 #include <kernel/console.h>
+
+#include "wait.h"
 
 enum { REG_DATA = 0, REG_IER = 1, REG_FCR = 2, REG_LCR = 3, REG_MCR = 4, REG_LSR = 5, REG_SCRATCH = 7 };
 enum {
@@ -25,7 +25,6 @@ enum {
     MCR_DTR_RTS = 0x03
 };
 
-#define PUT_SPINS 100000
 #define LCR_TRIES 1000
 
 static uint8_t reg_read(const struct console *console, unsigned reg)
@@ -33,8 +32,14 @@ static uint8_t reg_read(const struct console *console, unsigned reg)
     if (console->base == NULL)
         return hal_port_read8((uint16_t)(console->port + reg));
     uint64_t offset = (uint64_t)reg << console->reg_shift;
-    return console->reg_width == 4 ? (uint8_t)mmio_read32(console->base, offset)
-                                   : mmio_read8(console->base, offset);
+    switch (console->reg_width) {
+    case 4:
+        return (uint8_t)mmio_read32(console->base, offset);
+    case 2:
+        return (uint8_t)mmio_read16(console->base, offset);
+    default:
+        return mmio_read8(console->base, offset);
+    }
 }
 
 static void reg_write(const struct console *console, unsigned reg, uint8_t value)
@@ -44,14 +49,20 @@ static void reg_write(const struct console *console, unsigned reg, uint8_t value
         hal_port_write8((uint16_t)(console->port + reg), value);
     else if (console->reg_width == 4)
         mmio_write32(console->base, offset, value);
+    else if (console->reg_width == 2)
+        mmio_write16(console->base, offset, value);
     else
         mmio_write8(console->base, offset, value);
 }
 
+static bool has_room(const struct console *console)
+{
+    return (reg_read(console, REG_LSR) & LSR_ROOM) != 0;
+}
+
 static void ns16550_put(struct console *console, char c)
 {
-    for (int spins = 0; spins < PUT_SPINS && !(reg_read(console, REG_LSR) & LSR_ROOM); spins++)
-        hal_cpu_relax();
+    console_wait(console, has_room);
     reg_write(console, REG_DATA, (uint8_t)c);
 }
 
@@ -84,38 +95,40 @@ static bool set_lcr(const struct console *console, uint8_t value)
     return false;
 }
 
-/* A rate that the 16-bit divisor cannot give is left alone. */
-static void set_line(const struct console *console, const struct console_desc *desc)
+/* A rate that the 16-bit divisor cannot give is left alone, and so is a part that does not let go of its
+ * settings. False: it keeps the divisor in the place of its data, so nothing can be sent. */
+static bool set_line(const struct console *console, const struct console_desc *desc)
 {
     uint64_t divisor = desc->clock / (UINT64_C(16) * desc->baud);
     if (divisor == 0 || divisor > UINT16_MAX)
-        return;
+        return true;
     if (!set_lcr(console, LCR_DLAB | LCR_8N1))
-        return;
+        return true;
     reg_write(console, REG_DATA, (uint8_t)divisor);
     reg_write(console, REG_IER, (uint8_t)(divisor >> 8));
-    (void)set_lcr(console, LCR_8N1);
+    return set_lcr(console, LCR_8N1);
 }
 
 status_t ns16550_init(struct console *console, const struct console_desc *desc, volatile void *base)
 {
     if (base == NULL && (!desc->io_port || !hal_has_ports))
         return ERR_NOT_FOUND;
-    *console = (struct console){.name = "ns16550",
-                                .put = ns16550_put,
-                                .get = ns16550_get,
-                                .base = base,
-                                .port = (uint16_t)desc->base,
-                                .reg_shift = (uint8_t)desc->reg_shift,
-                                .reg_width = (uint8_t)desc->reg_width};
-    if (!answers(console, desc->kind))
+    const struct console part = {.name = "ns16550",
+                                 .put = ns16550_put,
+                                 .get = ns16550_get,
+                                 .base = base,
+                                 .port = (uint16_t)desc->base,
+                                 .reg_shift = (uint8_t)desc->reg_shift,
+                                 .reg_width = (uint8_t)desc->reg_width};
+    if (!answers(&part, desc->kind))
         return ERR_NOT_FOUND;
-    reg_write(console, REG_IER, 0);
-    if (desc->kind == CONSOLE_BCM2835_AUX)
-        return OK;
-    if (desc->clock != 0 && desc->baud != 0)
-        set_line(console, desc);
-    reg_write(console, REG_FCR, FCR_ENABLE);
-    reg_write(console, REG_MCR, MCR_DTR_RTS);
+    reg_write(&part, REG_IER, 0);
+    if (desc->kind != CONSOLE_BCM2835_AUX) {
+        if (desc->clock != 0 && desc->baud != 0 && !set_line(&part, desc))
+            return ERR_NOT_FOUND;
+        reg_write(&part, REG_FCR, FCR_ENABLE);
+        reg_write(&part, REG_MCR, MCR_DTR_RTS);
+    }
+    *console = part;
     return OK;
 }

@@ -4,9 +4,10 @@
  * the line is programmed only if the UART is off or a baud rate is asked for.
  */
 #include <drivers/mmio.h>
-#include <arch/hal.h>
 #include <boot/machine.h>
 #include <kernel/console.h>
+
+#include "wait.h"
 
 #define UART_DR 0x000
 #define UART_FR 0x018
@@ -27,19 +28,19 @@
 #define CELL_ID 0xb105000du
 #define CELL_ID_MASK 0xffff0fffu
 
-/* A character takes 1 ms at 9600 baud; a read of a device register at least some 10 ns. */
-#define POLL_LIMIT 1000000
-
-static void wait_clear(struct console *console, uint32_t flag)
+static bool has_room(const struct console *console)
 {
-    for (unsigned i = 0; i < POLL_LIMIT && (mmio_read32(console->base, UART_FR) & flag) != 0; i++)
-        hal_cpu_relax();
+    return (mmio_read32(console->base, UART_FR) & FR_TX_FULL) == 0;
 }
 
-/* A receiver that never takes the byte loses it. */
+static bool is_idle(const struct console *console)
+{
+    return (mmio_read32(console->base, UART_FR) & FR_BUSY) == 0;
+}
+
 static void pl011_put(struct console *console, char c)
 {
-    wait_clear(console, FR_TX_FULL);
+    console_wait(console, has_room);
     mmio_write32(console->base, UART_DR, (uint8_t)c);
 }
 
@@ -62,7 +63,7 @@ static bool answers(const volatile void *base)
 static void set_line(struct console *console, bool set_baud, uint32_t clock, uint32_t baud)
 {
     volatile void *base = console->base;
-    wait_clear(console, FR_BUSY);
+    console_wait(console, is_idle);
     mmio_write32(base, UART_CR, 0);
     if (set_baud) {
         uint64_t divisor = (UINT64_C(4) * clock + baud / 2) / baud;

@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: MIT
  *
  * SiFive's UART (FU540-C000 manual, chapter 13), polled. The divisor stays as the firmware set it.
- *
- * Bound: a byte waits at most PUT_SPINS looks for room, then is lost rather than hanging the machine.
  */
-#include <arch/hal.h>
 #include <boot/machine.h>
 #include <drivers/mmio.h>
 #include <kernel/console.h>
+
+#include "wait.h"
 
 #define UART_TXDATA 0x00
 #define UART_RXDATA 0x04
@@ -19,12 +18,14 @@
 #define RXDATA_EMPTY (1u << 31)
 #define CTRL_ENABLE (1u << 0)
 
-#define PUT_SPINS 1000000
+static bool has_room(const struct console *console)
+{
+    return (mmio_read32(console->base, UART_TXDATA) & TXDATA_FULL) == 0;
+}
 
 static void sifive_put(struct console *console, char c)
 {
-    for (unsigned i = 0; i < PUT_SPINS && (mmio_read32(console->base, UART_TXDATA) & TXDATA_FULL) != 0; i++)
-        hal_cpu_relax();
+    console_wait(console, has_room);
     mmio_write32(console->base, UART_TXDATA, (uint8_t)c);
 }
 

@@ -1,11 +1,16 @@
 /* SPDX-License-Identifier: MIT
  *
  * The controller beside the four cores of BCM2836 and BCM2837 (Raspberry Pi 2 and 3), which have no GIC
- * (Broadcom, "ARM Quad A7 core", revision 3.4). Each core has words of its own: which of its timers interrupt it,
- * which of its mailboxes, and what is pending. A mailbox is 32 bits that others set and the core clears; the first
- * one of each core serves as the interrupt between CPUs.
+ * (Broadcom, "ARM Quad A7 core", revision 3.4). Each core has words of its own: which of its timers interrupt
+ * it, which of its mailboxes, and what is pending. A mailbox is 32 bits that others set and the core clears;
+ * the first one of each core serves as the interrupt between CPUs.
  *
  * Timers are numbered 16 – 19 here, in the order of their bits: secure, non-secure, hypervisor, virtual.
+ *
+ * The older controller of all other devices (BCM2835 ARM Peripherals, chapter 7) raises one more interrupt on
+ * core 0. No driver here wants it, so what the firmware left enabled there is turned off.
+ *
+ * Bound: an interrupt that nobody claims is taken UNCLAIMED_MAX times in a row, then the kernel stops.
  */
 #include <drivers/mmio.h>
 #include <arch/hal.h>
@@ -13,6 +18,7 @@
 #include <kernel/address_space.h>
 #include <kernel/console.h>
 #include <kernel/percpu.h>
+#include <mm/port.h>
 
 #include "irqchip.h"
 
@@ -23,13 +29,22 @@
 #define MAILBOX_CLEAR(core) (0xc0 + 16 * (core))
 #define REGISTERS_SIZE 0x100
 
+#define DEVICES_FIQ 0x0c
+#define DEVICES_DISABLE1 0x1c
+#define DEVICES_DISABLE2 0x20
+#define DEVICES_DISABLE_BASIC 0x24
+#define DEVICES_SIZE 0x28
+
 #define CORES 4
 #define TIMERS 4
-#define FIRST_TIMER 16
+#define FIRST_TIMER IRQ_FIRST_PRIVATE
+#define VIRTUAL_TIMER 3
+#define UNCLAIMED_MAX 1000
 #define PENDING_TIMERS ((1u << TIMERS) - 1)
 #define PENDING_MAILBOX (1u << 4)
 
 static volatile void *registers;
+static unsigned unclaimed[CORES]; /* in a row */
 
 /* The core is the lowest affinity; above it a BCM2836 has a cluster id. */
 static unsigned core_of(const struct percpu *cpu)
@@ -37,13 +52,27 @@ static unsigned core_of(const struct percpu *cpu)
     return cpu->hw_id & 0xff;
 }
 
+static void silence_devices(volatile void *devices)
+{
+    mmio_write32(devices, DEVICES_FIQ, 0);
+    mmio_write32(devices, DEVICES_DISABLE1, UINT32_MAX);
+    mmio_write32(devices, DEVICES_DISABLE2, UINT32_MAX);
+    mmio_write32(devices, DEVICES_DISABLE_BASIC, UINT32_MAX);
+}
+
 static status_t bcm2836_init(const struct platform *platform)
 {
+    volatile void *devices = NULL;
     registers = mmio_map(paddr(platform->bcm2836), REGISTERS_SIZE);
-    if (registers != NULL)
-        return OK;
-    kprintf("bcm2836: its registers cannot be mapped\n");
-    return ERR_NO_MEMORY;
+    if (platform->bcm2836_devices != 0)
+        devices = mmio_map(paddr(platform->bcm2836_devices), DEVICES_SIZE);
+    if (registers == NULL || (devices == NULL && platform->bcm2836_devices != 0)) {
+        kprintf("bcm2836: its registers cannot be mapped\n");
+        return ERR_NO_MEMORY;
+    }
+    if (devices != NULL)
+        silence_devices(devices);
+    return OK;
 }
 
 static status_t bcm2836_init_cpu(struct percpu *cpu)
@@ -71,6 +100,11 @@ static uint32_t bcm2836_acknowledge(void)
 {
     unsigned core = core_of(hal_percpu());
     uint32_t pending = mmio_read32(registers, PENDING(core));
+    if ((pending & (PENDING_MAILBOX | PENDING_TIMERS)) != 0)
+        unclaimed[core] = 0;
+    else if (++unclaimed[core] == UNCLAIMED_MAX)
+        port_panic("bcm2836: core %u has an interrupt without end that nobody claims (pending %#x)", core,
+                   pending);
     if (pending & PENDING_MAILBOX) {
         mmio_write32(registers, MAILBOX_CLEAR(core), UINT32_MAX);
         cpu_dsb();
@@ -92,6 +126,8 @@ static void bcm2836_send_ipi(const struct percpu *target)
 }
 
 const struct irqchip bcm2836_chip = {
+    .timer = FIRST_TIMER + VIRTUAL_TIMER,
+    .private_end = FIRST_TIMER + TIMERS,
     .init = bcm2836_init,
     .init_cpu = bcm2836_init_cpu,
     .enable = bcm2836_enable,

@@ -227,6 +227,8 @@ static void gic_send_ipi(const struct percpu *target)
 }
 
 const struct irqchip gic_chip = {
+    .timer = 27, /* PPI 11, as the SBSA has it */
+    .private_end = 32,
     .init = gic_init,
     .init_cpu = gic_init_cpu,
     .enable = gic_enable,

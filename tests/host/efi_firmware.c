@@ -15,7 +15,7 @@ static struct {
 
 char image[3 * FRAME_SIZE] __attribute__((aligned(4096)));
 
-/* ---- Its services ---------------------------------------------------------------------------------------- */
+/* ---- Its services -------------------------------------------------------------------------------------- */
 
 static void not_after_exit(void)
 {
@@ -95,7 +95,8 @@ static efi_status_t EFIAPI exit_boot_services(efi_handle_t handle, uint64_t key)
     return handle != NULL && key == fw.key ? EFI_SUCCESS : EFI_INVALID_PARAMETER;
 }
 
-static efi_status_t EFIAPI set_watchdog_timer(uint64_t seconds, uint64_t code, uint64_t size, const void *data)
+static efi_status_t EFIAPI set_watchdog_timer(uint64_t seconds, uint64_t code, uint64_t size,
+                                              const void *data)
 {
     not_after_exit();
     fw.watchdog_off += seconds == 0 && code == 0 && size == 0 && data == NULL;
@@ -107,18 +108,22 @@ static efi_status_t EFIAPI handle_protocol(efi_handle_t handle, const struct efi
     static const struct efi_guid loaded = EFI_LOADED_IMAGE_GUID, volume = EFI_FILE_SYSTEM_GUID,
                                  load_file = EFI_LOAD_FILE2_GUID;
     not_after_exit();
-    if (handle == (efi_handle_t)(void *)&fw && memcmp(protocol, &loaded, sizeof(loaded)) == 0 && !fw.no_loaded_image)
+    if (handle == (efi_handle_t)(void *)&fw && memcmp(protocol, &loaded, sizeof(loaded)) == 0 &&
+        !fw.no_loaded_image)
         *found = &fw.loaded;
-    else if (handle == (efi_handle_t)(void *)&fw.volume && memcmp(protocol, &volume, sizeof(volume)) == 0 && !fw.no_volume)
+    else if (handle == (efi_handle_t)(void *)&fw.volume && memcmp(protocol, &volume, sizeof(volume)) == 0 &&
+             !fw.no_volume)
         *found = &fw.volume;
-    else if (handle == (efi_handle_t)(void *)&fw.loader && memcmp(protocol, &load_file, sizeof(load_file)) == 0)
+    else if (handle == (efi_handle_t)(void *)&fw.loader &&
+             memcmp(protocol, &load_file, sizeof(load_file)) == 0)
         *found = &fw.loader;
     else
         return EFI_UNSUPPORTED;
     return EFI_SUCCESS;
 }
 
-static efi_status_t EFIAPI locate_device_path(const struct efi_guid *protocol, const void **path, efi_handle_t *handle)
+static efi_status_t EFIAPI locate_device_path(const struct efi_guid *protocol, const void **path,
+                                              efi_handle_t *handle)
 {
     static const uint8_t medium[] = {4,    3,    20,   0,    0x27, 0xe4, 0x68, 0x55, 0xfc, 0x68, 0x3d, 0x4f,
                                      0xac, 0x74, 0xca, 0x55, 0x52, 0x31, 0xcc, 0x68, 0x7f, 0xff, 4,    0};
@@ -203,11 +208,13 @@ static efi_status_t EFIAPI open_file(struct efi_file *self, struct efi_file **fi
     return EFI_SUCCESS;
 }
 
-static efi_status_t EFIAPI file_info(struct efi_file *self, const struct efi_guid *kind, uint64_t *size, void *buffer)
+static efi_status_t EFIAPI file_info(struct efi_file *self, const struct efi_guid *kind, uint64_t *size,
+                                     void *buffer)
 {
     static const struct efi_guid guid = EFI_FILE_INFO_GUID;
     struct efi_file_info *info = buffer;
-    if (self != &fw.archive || memcmp(kind, &guid, sizeof(guid)) != 0 || *size < 80 + 26 || fw.info_status != EFI_SUCCESS)
+    if (self != &fw.archive || memcmp(kind, &guid, sizeof(guid)) != 0 || *size < 80 + 26 ||
+        fw.info_status != EFI_SUCCESS)
         return fw.info_status != EFI_SUCCESS ? fw.info_status : EFI_INVALID_PARAMETER;
     info->file_size = fw.initrd_claims != 0 ? fw.initrd_claims : strlen(fw.initrd);
     *size = 80 + 26;
@@ -233,7 +240,7 @@ static efi_status_t EFIAPI read_file(struct efi_file *self, uint64_t *size, void
     return EFI_SUCCESS;
 }
 
-/* ---- Around it ------------------------------------------------------------------------------------------- */
+/* ---- Around it ----------------------------------------------------------------------------------------- */
 
 void release_firmware(void)
 {

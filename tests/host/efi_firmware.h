@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * A firmware for the EFI stub's tests, which can be told to lack or to break most of what it offers. It keeps account of
- * pages, so that a stub which gives up gives everything back.
+ * A firmware for the EFI stub's tests, which can be told to lack or to break most of what it offers. It keeps
+ * account of pages, so that a stub which gives up gives everything back.
  */
 #ifndef TESTS_EFI_FIRMWARE_H
 #define TESTS_EFI_FIRMWARE_H

@@ -98,7 +98,7 @@ def pvh(**symbols):
 
 
 def start_info(isa):
-    halts = {"status": None, "timeout": 2.5}   # without a command line nobody asks for a status, and there is no power off
+    halts = {"status": 0, "timeout": 20}   # nobody asks for a status without a command line; it cannot turn itself off
     yield Boot("no start info", Machine(isa, **LITTLE), "", prepare=pvh(HANDOFF=0), **halts,
                expect=(r"^boot: no PVH start info at 0 \(wrong magic\)", r"^\*\*\* quire stops: boot: the hand-off"))
     yield Boot("start info of other bytes", Machine(isa, **LITTLE), "", prepare=pvh(OFFSET=0, VALUE=0x12345678), **halts,

@@ -321,9 +321,12 @@ def all_but_little(command, folder):
 def with_changed_trees(isa):
     if isa == "x86_64":
         return
-    disabled = trees.changed(("-t", "s", ("/cpus/cpu@1", "status", "disabled")))
-    yield Boot("a disabled CPU", Machine(isa), "cpus; selftest machine", prepare=disabled,
-               expect=("^cpus: 3 of 3 running",), refuse=(r"^ +\d +0x1 ",))
+    for status in "disabled", "fail":   # a disabled CPU with an enable-method is one that waits for it
+        waits = isa == "aarch64" and status == "disabled"
+        yield Boot(f"a CPU with status {status}", Machine(isa), "cpus; selftest machine",
+                   prepare=trees.changed(("-t", "s", ("/cpus/cpu@1", "status", status))),
+                   expect=("^cpus: 4 of 4 running" if waits else "^cpus: 3 of 3 running",),
+                   refuse=() if waits else (r"^ +\d +0x1 ",))
     yield Boot("too little memory", Machine(isa, cpus=1), "", status=35, prepare=all_but_little,
                expect=(r"too little memory: \d+ KiB in one piece are needed",))
 

@@ -17,7 +17,8 @@
 #define ROUNDS(kernel, hosted) (kernel)
 #endif
 
-/* The same for operations of all CPUs together that wait for each other: each of many waits for its turn on few. */
+/* The same for operations of all CPUs together that wait for each other: each of many waits for its turn on
+ * few. */
 #define OPERATIONS(kernel, hosted) ROUNDS(2 * (kernel) / (test_cpus() + 1), hosted)
 
 /* Directly mapped frames from any node. */

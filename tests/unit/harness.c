@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
  * Runs the tests that the linker gathered in section quire_tests. Output is KTAP: a plan, then one line per
- * test, printed at once; why a test failed stands in a comment line before its result. The last line has the CRC-32
- * of plan and results, so that a console which drops or mixes bytes cannot turn a failure into a success.
+ * test, printed at once; why a test failed stands in a comment line before its result. The last line has the
+ * CRC-32 of plan and results, so that a console which drops or mixes bytes cannot turn a failure into a
+ * success.
  */
 #include <stdarg.h>
 #include <stdio.h>
@@ -84,8 +85,8 @@ static void run_one(struct report *report, const struct test_case *test)
     test->run(&result);
     if (result.failed)
         report->print("# %s:%d: %s\n", result.file, result.line, result.message);
-    report_line(report, "%s %u %s.%s%s%s", result.failed ? "not ok" : "ok", ++report->number, test->suite, test->name,
-                result.skipped ? " # SKIP " : "", result.skipped ? result.message : "");
+    report_line(report, "%s %u %s.%s%s%s", result.failed ? "not ok" : "ok", ++report->number, test->suite,
+                test->name, result.skipped ? " # SKIP " : "", result.skipped ? result.message : "");
     report->failed += result.failed;
     report->skipped += result.skipped;
 }

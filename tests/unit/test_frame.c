@@ -183,8 +183,8 @@ static void from_zone_of(pfn_t frame, struct frame_request *request)
     request->flags = FRAME_THIS_NODE | FRAME_THIS_ZONE;
 }
 
-/* A run from the threshold on starts a chunk although a partly used one has room; below, it shares one. In one zone: a
- * node without a free chunk takes what it has. */
+/* A run from the threshold on starts a chunk although a partly used one has room; below, it shares one. In
+ * one zone: a node without a free chunk takes what it has. */
 TEST(frame, threshold)
 {
     struct frame_request request = ANY_FRAMES(CHUNK_FRAMES);

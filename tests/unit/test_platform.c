@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * What drivers learn from small device trees: consoles, how CPUs start and which can run this kernel, interrupts. In the
- * suite of the other readers (test_readers.c).
+ * What drivers learn from small device trees: consoles, how CPUs start and which can run this kernel,
+ * interrupts. In the suite of the other readers (test_readers.c).
  */
 #include "fdt_builder.h"
 #include "machine_support.h"
@@ -85,6 +85,8 @@ TEST(readers, fdt_console_without_stdout_path)
         add_uart("uart@4000", "arm,pl011", 0x4000, true);
         CHECK(read_tree() == OK);
         CHECK_EQ(PLATFORM->console.base, alias ? 0x4000 : 0x3000);
+        CHECK_EQ(PLATFORM->other_console.base, alias ? 0x3000 : 0); /* in case it does not answer */
+        CHECK_EQ(PLATFORM->other_console.guessed, alias);
         CHECK_EQ(PLATFORM->console.guessed, !alias);
     }
 }
@@ -135,6 +137,61 @@ TEST(readers, fdt_each_cpu_has_its_own_way_to_start)
     CHECK_EQ(PLATFORM->release[1], 0x1000000e0);
     CHECK_EQ(PLATFORM->release[2], 0); /* without an address: by whatever else there is */
     CHECK_EQ(PLATFORM->release[3], 0);
+}
+
+/* What is said once in /cpus holds for each that does not say other; the words are the firmware's. */
+TEST(readers, fdt_cpus_with_properties_in_common)
+{
+    begin_cpus();
+    fdt_text(&tree, "enable-method", "spin-table");
+    fdt_cells(&tree, "cpu-release-addr", 0, 0x40001008);
+    for (uint32_t i = 0; i < 3; i++) {
+        begin_cpu(i, "arm,cortex-a53");
+        if (i == 1)
+            fdt_cells(&tree, "cpu-release-addr", 0, 0x40003ff8);
+        if (i == 2)
+            fdt_text(&tree, "enable-method", "psci");
+        fdt_end(&tree);
+    }
+    fdt_end(&tree);
+    CHECK(read_tree() == OK);
+    CHECK_EQ(PLATFORM->release[0], 0x40001008);
+    CHECK_EQ(PLATFORM->release[1], 0x40003ff8);
+    CHECK_EQ(PLATFORM->release[2], 0);
+    CHECK_EQ(MACHINE->map.claim_count, 2);
+    for (uint32_t i = 0; i < 2; i++) {
+        const struct mem_region *region = memmap_find(&MACHINE->map, paddr(PLATFORM->release[i]));
+        CHECK(region != NULL && region->type == MEM_RESERVED);
+    }
+}
+
+/* A disabled CPU waits for its enable-method, a broken one for nobody; RISC-V's belong to others. */
+TEST(readers, fdt_disabled_cpus_are_started_by_their_method)
+{
+    static const struct {
+        const char *compatible, *status, *method, *all_status;
+        bool enabled;
+    } cases[] = {
+        {"arm,cortex-a53", "disabled", "psci", NULL, true},
+        {"arm,cortex-a53", "disabled", NULL, NULL, false},
+        {"arm,cortex-a53", "fail", "psci", NULL, false},
+        {"arm,cortex-a53", "okay", NULL, NULL, true},
+        {"arm,cortex-a53", "disabled", "psci", "disabled", false},
+        {"riscv", "disabled", "psci", NULL, false},
+    };
+    for (unsigned i = 0; i < ARRAY_LEN(cases); i++) {
+        begin_cpus();
+        if (cases[i].all_status != NULL)
+            fdt_text(&tree, "status", cases[i].all_status);
+        begin_cpu(0, cases[i].compatible);
+        fdt_text(&tree, "status", cases[i].status);
+        if (cases[i].method != NULL)
+            fdt_text(&tree, "enable-method", cases[i].method);
+        fdt_end(&tree);
+        fdt_end(&tree);
+        CHECK(read_tree() == OK);
+        CHECK_EQ(MACHINE->topo.cpu[0].enabled, cases[i].enabled);
+    }
 }
 
 /* Only where some hart says what MMU it has does silence mean none. */
@@ -191,4 +248,28 @@ TEST(readers, fdt_timer_of_a_gic_and_of_a_bcm2836)
         CHECK_EQ(PLATFORM->gic_version, gic ? 2 : 0);
         CHECK_EQ(PLATFORM->bcm2836, i == 1 ? 0 : 0x40000000);
     }
+}
+
+TEST(readers, fdt_the_older_controller_beside_a_bcm2836)
+{
+    begin_tree();
+    add_controller("brcm,bcm2836-armctrl-ic", 2);
+    CHECK(read_tree() == OK);
+    CHECK(PLATFORM->bcm2836_devices == 0x40000000 && PLATFORM->bcm2836 == 0 && PLATFORM->gic_version == 0);
+}
+
+/* A number that does not fit is none, not its lower half. */
+TEST(readers, fdt_uart_with_numbers_beyond_32_bits)
+{
+    begin_tree();
+    name_console("/uart@1000");
+    fdt_begin(&tree, "uart@1000");
+    fdt_text(&tree, "compatible", "ns16550a");
+    fdt_cells(&tree, "reg", 0x1000, 0x1000);
+    fdt_cells(&tree, "current-speed", 1, 115200);
+    fdt_cells(&tree, "clock-frequency", 0, 24000000);
+    fdt_end(&tree);
+    CHECK(read_tree() == OK);
+    CHECK_EQ(PLATFORM->console.baud, 0);
+    CHECK_EQ(PLATFORM->console.clock, 24000000);
 }

@@ -513,8 +513,8 @@ TEST(pressure, the_reclaimer_runs_on_its_reserve)
 
 /* ---- Protection ------------------------------------------------------------------------------------------ */
 
-/* What a request for a higher zone must leave in a lower one, those that name it or have a limit inside may take. A run
- * that is too long for the higher zone is the lower one's own. */
+/* What a request for a higher zone must leave in a lower one, those that name it or have a limit inside may
+ * take. A run that is too long for the higher zone is the lower one's own. */
 TEST(pressure, lower_zones_are_protected)
 {
     uint64_t before = frame_free_count();

@@ -20,14 +20,17 @@ struct console {
     volatile void *base;
     uint16_t port;
     uint8_t reg_shift, reg_width;
+    bool stuck; /* it had no room for long: drivers/console/wait.h */
 };
 
 /* Each driver fills *console from a description whose registers are mapped at base (NULL with I/O ports).
- * ERR_NOT_FOUND: the part does not answer. */
+ * ERR_NOT_FOUND: the part does not answer, or not as it must to be of use; *console is left as it was. */
 MUST_CHECK status_t ns16550_init(struct console *console, const struct console_desc *desc, volatile void *base);
 MUST_CHECK status_t pl011_init(struct console *console, const struct console_desc *desc, volatile void *base);
-MUST_CHECK status_t sifive_init(struct console *console, const struct console_desc *desc, volatile void *base);
-MUST_CHECK status_t cadence_init(struct console *console, const struct console_desc *desc, volatile void *base);
+MUST_CHECK status_t sifive_init(struct console *console, const struct console_desc *desc,
+                                volatile void *base);
+MUST_CHECK status_t cadence_init(struct console *console, const struct console_desc *desc,
+                                 volatile void *base);
 MUST_CHECK status_t sbi_console_init(struct console *console);
 
 /* Output goes to console from now on; what the ring holds and no console has shown is written first. */

@@ -16,6 +16,9 @@ _Noreturn void cpus_leave_boot_stack(void (*next)(void));
 
 unsigned cpus_online(void);
 
+/* CPUs that run or should: all that count, but for those that there is no means to start. */
+unsigned cpus_startable(void);
+
 /* Timer interrupts so far, on all CPUs. */
 extern _Atomic uint64_t timer_ticks;
 

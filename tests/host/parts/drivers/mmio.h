@@ -20,6 +20,16 @@ static inline void mmio_write32(volatile void *base, uint64_t offset, uint32_t v
     part_write(base, offset, 4, value);
 }
 
+static inline uint16_t mmio_read16(const volatile void *base, uint64_t offset)
+{
+    return (uint16_t)part_read(base, offset, 2);
+}
+
+static inline void mmio_write16(volatile void *base, uint64_t offset, uint16_t value)
+{
+    part_write(base, offset, 2, value);
+}
+
 static inline uint8_t mmio_read8(const volatile void *base, uint64_t offset)
 {
     return (uint8_t)part_read(base, offset, 1);

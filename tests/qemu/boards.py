@@ -1,16 +1,14 @@
 # SPDX-License-Identifier: MIT
-"""QEMU's models of boards: the self-tests on each with all CPUs it has and all its memory in the map, and what the boards'
-device trees may lack."""
+"""QEMU's models of boards beyond the matrix: other sizes, and what boards' device trees may lack or get wrong."""
 import shutil
 import subprocess
 from pathlib import Path
 
 import boards
+import devicetree
 from agreement import agrees
 from boot import Boot
-from machine import MIB, STATUS_FAILED, Machine
-
-GIB = 1024 * MIB
+from machine import GIB, MIB, STATUS_FAILED, Machine
 
 
 def variants(isa):
@@ -31,7 +29,7 @@ def variants(isa):
 # ---- Trees that lack something -----------------------------------------------------------------------------
 
 def fdtput(tree, *words):
-    subprocess.run(["fdtput", *words[:-1], str(tree), *words[-1]], check=True, capture_output=True)
+    devicetree.fdtput(tree, words[:-1], words[-1])
 
 
 def without_method(command, folder):

@@ -8,7 +8,7 @@ import boards
 import devicetree
 from agreement import agrees
 from boot import Boot
-from machine import GIB, MIB, STATUS_FAILED, Machine
+from machine import GIB, STATUS_FAILED, Machine
 
 
 def variants(isa):

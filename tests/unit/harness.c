@@ -68,3 +68,14 @@ unsigned test_run_all(const char *suite, void (*print)(const char *format, ...))
     print("# totals: pass:%u fail:%u skip:%u\n", number - failed - skipped, failed, skipped);
     return failed;
 }
+
+bool test_last_report_says(const char *what)
+{
+    const char *text = test_last_report();
+
+    for (size_t length = strlen(what); *text != '\0'; text++) {
+        if (strncmp(text, what, length) == 0)
+            return true;
+    }
+    return false;
+}

@@ -13,7 +13,7 @@
  * executable, at KERNEL_BASE; and two empty level-0 tables under FIXMAP_BASE (early_fixmap). It zeroes .bss,
  * sets up a boot stack (HAL_STACK_SIZE bytes in .bss), points the CPU's per-CPU register at percpu_boot and
  * calls kmain at its linked address with interrupts masked. Everything after that is shared until it asks
- * hal_*.
+ * hal_*. EFI's entry is boot/efi's; start.S has efi_leave, which turns its end into the native entry.
  */
 #ifndef ARCH_HAL_H
 #define ARCH_HAL_H
@@ -30,7 +30,7 @@ struct hal_regs;
 
 /* Puts what the boot protocol handed over into info: firmware table addresses, e820 entries, command line,
  * modules. handoff is the protocol's pointer (riscv64, aarch64: the device tree; x86_64: the PVH start
- * info). May use early_map. ERR_CORRUPT: the hand-off is not what the protocol says. Boot CPU, once. */
+ * info); not that of the EFI stub, which kernel/early_efi.c reads. May use early_map. ERR_CORRUPT: the hand-off is not what the protocol says. Boot CPU, once. */
 MUST_CHECK status_t hal_boot_info(paddr_t handoff, struct boot_info *info);
 
 /* The first thing kmain does: control registers that do not depend on the machine (write protect, NX, trap
@@ -177,7 +177,7 @@ _Noreturn void hal_overflow_stack(void);
 
 /* ---- What a port calls ------------------------------------------------------------------------------- */
 
-/* boot_cpu: hart id; 0 where the protocol does not say. handoff: see hal_boot_info. image: physical address
+/* boot_cpu: hart id, MPIDR affinity, APIC id; BOOT_CPU_UNKNOWN where only a table says. handoff: see hal_boot_info. image: physical address
  * of the image's first byte. */
 _Noreturn void kmain(uint64_t boot_cpu, paddr_t handoff, paddr_t image);
 _Noreturn void kmain_secondary(struct percpu *cpu);

@@ -12,6 +12,7 @@
 #define BOOT_CMDLINE_MAX 2048
 #define BOOT_MODULES_MAX 8
 #define BOOT_E820_MAX 512
+#define BOOT_CPU_UNKNOWN UINT64_MAX
 
 /* 20 bytes as PVH (padded to 24 there), multiboot and boot_params have it. */
 struct e820_entry {
@@ -27,8 +28,8 @@ struct boot_module {
 
 struct boot_info {
     uint32_t version;            /* BOOT_INFO_VERSION */
-    const char *protocol;        /* "PVH", "Image", … for people */
-    uint64_t boot_cpu;           /* hardware id of the CPU that booted */
+    const char *protocol;        /* "PVH", "bzImage", "Image", "EFI", for people */
+    uint64_t boot_cpu;           /* hardware id of the CPU that booted; BOOT_CPU_UNKNOWN until a table says it */
 
     paddr_t image;               /* first byte of the running image */
     uint64_t image_size;         /* .bss included */

@@ -48,6 +48,7 @@ static void set_limits(struct machine *machine, const struct machine_sources *so
 status_t machine_describe(struct machine *machine, const struct machine_sources *sources)
 {
     memset(machine, 0, sizeof(*machine));
+    machine->boot_cpu = BOOT_CPU_UNKNOWN;
     memmap_init(&machine->map);
     topo_init(&machine->topo);
     status_t status = describe_all(machine, sources);

@@ -102,6 +102,7 @@ struct machine {
     struct dynamic_reservation dynamic[MACHINE_MAX_DYNAMIC];
     char bootargs[BOOT_CMDLINE_MAX];    /* /chosen/bootargs */
     uint64_t initrd_start, initrd_end;  /* /chosen/linux,initrd-* */
+    uint64_t boot_cpu;                  /* /chosen/boot-hartid; BOOT_CPU_UNKNOWN: not said */
     struct notes notes;
 };
 

@@ -19,7 +19,8 @@ bool command_selftest(int argc, char **argv)
         return usage(argv);
     const char *suite = argc == 2 ? argv[1] : NULL;
     if (!test_suite_exists(suite)) {
-        kprintf("selftest: no suite \"%s\" (machine, zones, base, frame, metrics, trace, pt, memmap, topo, readers)\n",
+        kprintf("selftest: no suite \"%s\" (machine, zones, base, frame, pressure, reserve, metrics, trace, pt, memmap, "
+                "topo, readers)\n",
                 suite);
         return false;
     }

@@ -124,8 +124,12 @@ static void describe(struct boot_info *info)
         .phys = {map_phys, NULL},
         .rsdp = info->rsdp.v,
     };
-    if (info->efi_map.v != 0)
+    if (info->efi_map.v != 0) {
         sources.efi_map = early_map(info->efi_map, info->efi_map_size, MEMTYPE_NORMAL);
+        if (sources.efi_map == NULL) /* a device tree alone would give away what EFI keeps */
+            port_panic("boot: EFI memory map at %#llx, %llu bytes: more than this kernel reads",
+                       (unsigned long long)info->efi_map.v, (unsigned long long)info->efi_map_size);
+    }
     status_t status = machine_describe(&machine, &sources);
     early_unmap_to(mark);
     for (const char *line = note_next(&machine.notes, NULL); line != NULL;
@@ -212,9 +216,16 @@ void early_describe(paddr_t handoff)
 {
     struct boot_info *info = &boot_info;
     info->image_size = (uint64_t)(__image_end - __image_start);
-    if (hal_boot_info(handoff, info) != OK)
+    status_t status = early_efi(handoff, info);
+    if (status == ERR_NOT_FOUND)
+        status = hal_boot_info(handoff, info);
+    if (status != OK)
         port_panic("boot: the hand-off at %#llx cannot be read", (unsigned long long)handoff.v);
     describe(info);
+    if (info->boot_cpu == BOOT_CPU_UNKNOWN)
+        info->boot_cpu = machine.boot_cpu;
+    if (info->boot_cpu == BOOT_CPU_UNKNOWN)
+        port_panic("boot: neither EFI nor the device tree says which CPU this is");
     add_module(info, machine.initrd_start, machine.initrd_end);
     if (info->cmdline[0] == '\0')
         memcpy(info->cmdline, machine.bootargs, sizeof(info->cmdline));

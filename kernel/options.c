@@ -87,7 +87,8 @@ static bool set_option(char *word)
         return strcmp(word, "qemu-exit") == 0;
     }
     *value++ = '\0';
-    bool known = strcmp(word, "paging") == 0      ? set_paging(value)
+    bool known = strcmp(word, "BOOT_IMAGE") == 0  ? true /* which GRUB says of itself */
+                 : strcmp(word, "paging") == 0    ? set_paging(value)
                  : strcmp(word, "cpus") == 0      ? set_cpus(value)
                  : strcmp(word, "directmap") == 0 ? set_size(value, &options.directmap)
                  : strcmp(word, "movable") == 0   ? set_size(value, &options.movable)

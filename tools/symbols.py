@@ -16,7 +16,8 @@ def functions(nm, elf):
     found = {}
     for line in listing.splitlines():
         address, kind, name = line.split()
-        if kind in "tT" and not name.startswith((".", "$", "__text")):
+        # What lies before the image runs before there are backtraces.
+        if kind in "tT" and int(address, 16) >= KERNEL_BASE and not name.startswith((".", "$", "__text")):
             found.setdefault(int(address, 16), name)
     return sorted(found.items())
 

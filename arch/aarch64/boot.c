@@ -16,7 +16,6 @@ status_t hal_boot_info(paddr_t handoff, struct boot_info *info)
     }
     info->protocol = "Image";
     info->fdt = handoff;
-    info->boot_cpu = sysreg_read(mpidr_el1) & MPIDR_AFFINITY;
     return OK;
 }
 

@@ -8,12 +8,17 @@
  * meanwhile goes past the caches, so the lines of .bss, which holds it all, are dropped before (a dirty one
  * could be written back over it) and after (a speculatively filled one would hide it).
  *
- * The switch: this file's page is mapped at its physical address through TTBR0 until the jump to its linked
+ * The image is an EFI application as well: boot/efi/stub.c runs first then, and efi_leave makes of what EFI
+ * leaves (MMU and caches on) what the boot protocol promises. x0 is the stub's hand-off then.
+ *
+ * The switch: this file's page of code is mapped at its physical address through TTBR0 until the jump to its linked
  * address, after which TTBR0 walks are disabled (TCR_EL1.EPD0). Everything up to that jump lies in .head, the
- * first page of the image. The identity tables stay for the CPUs that start later.
+ * second page of the image after one of headers. The identity tables stay for the CPUs that start later.
  */
+#include <arch/efi.h>
 #include <arch/layout.h>
 #include <arch/pte.h>
+#include <boot/efi/pe.inc>
 #include <kernel/percpu.h>
 
 #define IMAGE_TABLES (HAL_IMAGE_MAX >> 21)
@@ -35,6 +40,8 @@
 #define SCTLR_RES1 0x30d00800
 #define SCTLR_ON (SCTLR_RES1 | 1 << 0 | 1 << 2 | 1 << 3 | 1 << 12)
 
+#define SCTLR_MMU_AND_CACHES (1 << 0 | 1 << 2 | 1 << 12)
+
 #define CURRENT_EL2 (2 << 2)
 #define SPSR_EL1H_MASKED 0x3c5
 #define HCR_RW (1 << 31)
@@ -51,7 +58,10 @@ _start:
     .quad   0xa                             /* little endian, 4 KiB pages, placed anywhere */
     .quad   0, 0, 0
     .ascii  "ARM\x64"
-    .long   0                               /* no PE header */
+    .long   1f - _start
+1:  pe_header _start, EFI_PE_MACHINE
+    .org    _start + PE_HEADERS
+head_code:
 
 primary:
     mov     x20, x0
@@ -209,6 +219,7 @@ build_tables:
     stp     xzr, xzr, [x0], #16
     .endr
 
+    adrp    x21, head_code
     identity_table identity_root, 3, identity_level2
     identity_table identity_level2, 2, identity_level1
     identity_table identity_level1, 1, identity_level0
@@ -275,7 +286,43 @@ secondary_high:
     bl      kmain_secondary
 
     .ltorg
-    .org    _start + 0x1000                 /* an error if the code leaves its page */
+    .org    head_code + 0x1000              /* an error if the code leaves its page */
+
+/* void efi_leave(struct efi_handoff *handoff, uint64_t image): the image is where it was, which is mapped at
+ * its physical address; handoff and tables are read through the caches again, so they may stay in there.
+ * Outside .head, which may not be executable as long as the firmware's tables are used. */
+    .text
+    .globl efi_leave
+    .hidden efi_leave
+efi_leave:
+    msr     daifset, #15
+    adrp    x2, _start
+    adrp    x3, __image_end
+    mrs     x4, ctr_el0
+    ubfx    x4, x4, #16, #4
+    mov     x5, #4
+    lsl     x4, x5, x4
+1:  dc      civac, x2
+    add     x2, x2, x4
+    cmp     x2, x3
+    b.lo    1b
+    dsb     sy
+    mov     x3, #SCTLR_MMU_AND_CACHES
+    mrs     x2, CurrentEL
+    cmp     x2, #CURRENT_EL2
+    b.eq    2f
+    mrs     x2, sctlr_el1
+    bic     x2, x2, x3
+    msr     sctlr_el1, x2
+    b       3f
+2:  mrs     x2, sctlr_el2
+    bic     x2, x2, x3
+    msr     sctlr_el2, x2
+3:  isb
+    ic      iallu
+    dsb     nsh
+    isb
+    b       primary
 
 /* The boot stack takes the upper half of a slot, as every stack does (HAL_STACK_SHIFT). The guard below it
  * is not mapped, so its frames serve as tables, which nobody reaches by a virtual address. */

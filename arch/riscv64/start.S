@@ -7,10 +7,15 @@
  * The switch needs no identity map: nothing is mapped at physical addresses, so the fetch after the write to
  * satp faults, and stvec names the linked address of the next instruction.
  *
+ * The image is an EFI application as well: boot/efi/stub.c runs first then, and efi_leave makes of what EFI
+ * leaves what the boot protocol promises. a1 is the stub's hand-off then.
+ *
  * gp is left alone: the kernel has no small data, and U-Boot keeps its state there.
  */
+#include <arch/efi.h>
 #include <arch/layout.h>
 #include <arch/pte.h>
+#include <boot/efi/pe.inc>
 #include <kernel/percpu.h>
 
 #define IMAGE_TABLES (HAL_IMAGE_MAX >> 21)
@@ -20,6 +25,7 @@
 
 #define SATP_SV39 8
 #define SSTATUS_SIE 2
+#define EFI_HANDOFF_BOOT_CPU 8
 
 /* Goes on at the linked address of label, which follows, with translation by satp. Clobbers t1, t2. */
 .macro translate satp, label
@@ -59,7 +65,9 @@ _start:
     .quad   0
     .ascii  "RISCV\0\0\0"
     .ascii  "RSC\x05"
-    .long   0                               /* no PE header */
+    .long   1f - _start
+1:  pe_header _start, EFI_PE_MACHINE
+    .org    _start + PE_HEADERS
 
 primary:
     csrw    sie, zero
@@ -118,6 +126,21 @@ secondary_start:
     li      ra, 0
     tail    kmain_secondary
 
+/* void efi_leave(struct efi_handoff *handoff, uint64_t image): the image is where it was, which is mapped at its
+ * physical address. Outside .head, which may not be executable as long as the firmware's tables are used. */
+    .text
+    .globl efi_leave
+    .hidden efi_leave
+efi_leave:
+    csrci   sstatus, SSTATUS_SIE
+    csrw    satp, zero
+    sfence.vma
+    mv      a1, a0
+    ld      a0, EFI_HANDOFF_BOOT_CPU(a1)
+    fence.i
+    tail    primary
+
+    .section .head, "ax"
 /* Fills the zeroed early tables. s4: the image. Clobbers t0 – t2. */
 build_tables:
     table_entry early_root, INDEX(HAL_KERNEL_BASE, 2), early_level1

@@ -1,8 +1,13 @@
 /* SPDX-License-Identifier: MIT
  *
- * Entry by the PVH protocol (xen: docs/misc/pvh.pandoc): 32-bit protected mode, paging off, flat segments,
- * interrupts masked, ebx the start info; no stack, and no other state to be trusted. And the entry of CPUs
- * that the boot CPU starts, which begins in real mode.
+ * The entries: by the PVH protocol (xen: docs/misc/pvh.pandoc), 32-bit protected mode with paging off, ebx the
+ * start info; by the Linux boot protocol (Documentation/arch/x86/boot.rst), the same with esi the boot
+ * parameters, or 64-bit with rsi (real mode comes before that, in setup.S); as an EFI application, through
+ * boot/efi/stub.c; and of CPUs that the boot CPU starts, which begins in real mode. Interrupts are masked and
+ * segments flat, but there is no stack, and no other state to be trusted.
+ *
+ * All boot paths meet at `primary`: 32-bit, paging off, ebp the image, esi what was handed over, edi the
+ * protocol. 64-bit ones leave long mode for that: then there is one way to make the early tables.
  *
  * Position. 32-bit code has no ip-relative addressing: ebp holds the physical address of _start, the image's
  * first byte, and everything is reached as RVA(symbol)(%ebp). All of it is below 4 GiB.
@@ -13,6 +18,7 @@
  */
 #include <arch/layout.h>
 #include <arch/pte.h>
+#include <arch/boot_params.h>
 #include <arch/cpu.h>
 #include <kernel/percpu.h>
 
@@ -34,7 +40,7 @@
     .balign 4
     .long   4, 8, 18                        /* "Xen", one address, XEN_ELFNOTE_PHYS32_ENTRY */
     .asciz  "Xen"
-    .quad   _start - HAL_KERNEL_BASE + HAL_LMA_OFFSET
+    .quad   pvh_start - HAL_KERNEL_BASE + HAL_LMA_OFFSET
 
 /* The selectors of arch/cpu.h, accessed already, so that nothing writes here. */
 .macro flat_segments
@@ -80,8 +86,19 @@
     .section .head, "ax", @progbits
     .code32
 
+/* The Linux protocol's 32-bit entry. The boot parameters have a word that is nobody's: a stack. */
     .globl _start
 _start:
+    cli
+    cld
+    leal    (BOOT_PARAMS_SCRATCH + 4)(%esi), %esp
+    call    1f
+1:  popl    %ebp
+    subl    $RVA(1b), %ebp
+    movl    $BOOT_LINUX, %edi
+    jmp     primary
+
+pvh_start:
     cli
     cld
     movl    %ebx, %esi
@@ -91,7 +108,10 @@ _start:
 1:  popl    %ebp
     movl    %eax, (%esi)
     subl    $RVA(1b), %ebp
+    movl    $BOOT_PVH, %edi
 
+primary:
+    movl    %edi, RVA(boot_protocol)(%ebp)
     movl    $0x80000000, %eax
     cpuid
     cmpl    $0x80000001, %eax
@@ -194,6 +214,41 @@ build_tables:
     rep stosl
     ret
 
+    .org    _start + 0x200
+    .code64
+/* The Linux protocol's 64-bit entry, which is always here. The loader has mapped image and boot parameters. */
+    cli
+    movl    $BOOT_LINUX, %edi
+    leaq    _start(%rip), %rbp
+
+/* rbp: the image; rsi: what was handed over; edi: the protocol; all below 4 GiB. Paging is on, with image mapped
+ * at its physical address. .bss lends a stack. */
+leave_64bit:
+    cld
+    leaq    boot_stack_top(%rip), %rsp
+    leaq    early_gdt(%rip), %rax
+    pushq   %rax
+    pushw   $(early_gdt_end - early_gdt - 1)
+    lgdt    (%rsp)
+    leaq    leave_32(%rip), %rax
+    pushq   $GDT_CODE32
+    pushq   %rax
+    lretq
+
+    .code32
+leave_32:
+    movl    $CR0_PE, %eax                   /* paging off ends long mode; the rest is set anew later */
+    movl    %eax, %cr0
+    movl    $MSR_EFER, %ecx
+    xorl    %eax, %eax
+    xorl    %edx, %edx
+    wrmsr
+    movl    $GDT_DATA, %eax
+    movl    %eax, %ds
+    movl    %eax, %es
+    movl    %eax, %ss
+    jmp     primary
+
     .code64
 primary_low:
     movq    $primary_high, %rax
@@ -262,6 +317,18 @@ refusal:
     .org    _start + 0x1000                 /* an error if the code leaves its page */
 
     .text
+/* void efi_leave(struct efi_handoff *handoff, uint64_t image): the image may be a copy of this one. Up to here
+ * in .text: as long as the firmware's tables are used, .head may not be executable. */
+    .globl efi_leave
+    .hidden efi_leave
+efi_leave:
+    cli
+    movq    %rsi, %rbp
+    movq    %rdi, %rsi
+    movl    $BOOT_EFI, %edi
+    leaq    RVA(leave_64bit)(%rbp), %rax
+    jmp     *%rax
+
 /* Clobbers rax, rcx, rdx. */
 .macro write_gs_base from
     movl    $MSR_GS_BASE, %ecx
@@ -284,9 +351,12 @@ primary_high:
     movq    %rdi, PERCPU_SELF(%rdi)
     write_gs_base %rdi
     movq    $boot_stack_top, %rsp
-    xorl    %edi, %edi
-    movl    %esi, %esi
-    movl    %ebp, %edx
+    movl    %esi, %r12d
+    movl    %ebp, %r13d
+    call    cpu_apic_id
+    movl    %eax, %edi
+    movq    %r12, %rsi
+    movq    %r13, %rdx
     xorl    %ebp, %ebp                      /* the end of frame-pointer chains */
     call    kmain
 
@@ -377,6 +447,12 @@ cpu_apic_id:
     apic_id
     popq    %rbx
     ret
+
+    .data
+    .balign 4
+    .globl boot_protocol
+boot_protocol:                              /* not in .bss, which is zeroed later */
+    .long   0
 
     .bss
     .balign 8

@@ -14,9 +14,9 @@
 #define TABLE_MAX MIB(1)
 #define ROOT_ENTRIES_MAX 256
 
-enum { MADT, SRAT, SLIT, SPCR, FADT, WANTED };
+enum { MADT, SRAT, SLIT, SPCR, FADT, GTDT, WANTED };
 
-static const char signatures[WANTED][5] = {"APIC", "SRAT", "SLIT", "SPCR", "FACP"};
+static const char signatures[WANTED][5] = {"APIC", "SRAT", "SLIT", "SPCR", "FACP", "GTDT"};
 
 struct acpi_tables {
     struct machine *machine;
@@ -201,7 +201,8 @@ static status_t collect(struct acpi_tables *tables, const struct machine_sources
 status_t acpi_describe(struct machine *machine, const struct machine_sources *sources)
 {
     static bool (*const read[WANTED])(struct machine *, struct acpi_table) = {
-        [MADT] = acpi_madt, [SRAT] = acpi_srat, [SLIT] = acpi_slit, [SPCR] = acpi_spcr, [FADT] = acpi_fadt};
+        [MADT] = acpi_madt, [SRAT] = acpi_srat, [SLIT] = acpi_slit,
+        [SPCR] = acpi_spcr, [FADT] = acpi_fadt, [GTDT] = acpi_gtdt};
     struct acpi_tables tables = {.machine = machine};
     status_t status = collect(&tables, sources);
     if (status != OK)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * SPCR (Microsoft, revision 4) names the console; the FADT's ARM flags (ACPI 6.5, 5.2.9) say how PSCI is
- * called.
+ * called; GTDT (5.2.25) which interrupt the virtual timer raises.
  */
 #include "reader.h"
 
@@ -9,6 +9,7 @@
 
 #define SPCR_LENGTH 80
 #define FADT_ARM_FLAGS 129
+#define GTDT_VIRTUAL_TIMER 64
 
 enum { SPACE_MEMORY = 0, SPACE_IO = 1 };
 
@@ -80,5 +81,15 @@ bool acpi_fadt(struct machine *machine, struct acpi_table table)
     uint16_t flags = le16(table.bytes + FADT_ARM_FLAGS);
     if ((flags & 1) != 0)
         machine->platform.cpu_method = (flags & 2) != 0 ? CPU_METHOD_PSCI_HVC : CPU_METHOD_PSCI_SMC;
+    return true;
+}
+
+bool acpi_gtdt(struct machine *machine, struct acpi_table table)
+{
+    if (table.length < GTDT_VIRTUAL_TIMER + 4) {
+        note(&machine->notes, "acpi: GTDT: at 0x%x: the table ends too early; left out", table.length);
+        return false;
+    }
+    machine->platform.timer_irq = le32(table.bytes + GTDT_VIRTUAL_TIMER);
     return true;
 }

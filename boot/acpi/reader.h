@@ -25,6 +25,7 @@ bool acpi_srat(struct machine *machine, struct acpi_table table);
 bool acpi_slit(struct machine *machine, struct acpi_table table);
 bool acpi_spcr(struct machine *machine, struct acpi_table table);
 bool acpi_fadt(struct machine *machine, struct acpi_table table);
+bool acpi_gtdt(struct machine *machine, struct acpi_table table);
 
 /* The structures (type, length, …) that fill a table from some offset on. One that is shorter than its type
  * needs is passed over; one that does not fit, or has no length, ends the table. Either is noted. */

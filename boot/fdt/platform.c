@@ -44,7 +44,9 @@ void fdt_chosen(struct fdt_walk *walk, int chosen)
             note(&machine->notes, "fdt: at 0x%x: bootargs are cut to %u bytes",
                  fdt_offset_in_blob(walk->fdt, chosen), (unsigned)kept);
     }
-    uint64_t start, end;
+    uint64_t start, end, hart;
+    if (fdt_prop_number(walk->fdt, chosen, "boot-hartid", &hart))
+        machine->boot_cpu = hart;
     if (fdt_prop_number(walk->fdt, chosen, "linux,initrd-start", &start) &&
         fdt_prop_number(walk->fdt, chosen, "linux,initrd-end", &end) && start < end) {
         machine->initrd_start = start;

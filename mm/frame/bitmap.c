@@ -1,190 +1,278 @@
 /* SPDX-License-Identifier: MIT
  *
- * Frames inside chunks. A chunk has a meaningful row only while it is partly used: breaking a whole chunk writes
- * the row anew, so a row costs nothing until then.
+ * Frames inside chunks. The row says which are free, and nothing else does: whoever clears a set bit has that frame,
+ * whoever sets a clear one has given it back. The chunk word tells state, and hints about the row.
  *
- * Taking: the count goes down first (compare-and-swap on the chunk word), then bits are taken, word by word. For
- * "some frames" any bits will do, and the count guarantees that they are there. A given run may turn out to be
- * partly taken; then the words taken so far, and the count, are put back. Giving back: first bits, then the count.
- * The count that reaches 512 makes the chunk the buddy's, in the same compare-and-swap.
+ * Put, then look. Whoever has set bits, or has lowered a hint, looks at what the other side changes:
+ *   - a free sets bits, then reads word and set: the hints are high enough and the chunk is listed, or it sees to that;
+ *   - chunk_settle() lowers hints, and take_out() takes an empty chunk out of a set, then they read the row.
+ * All of these are sequentially consistent, so of the two that meet at least one sees what the other has done.
  *
- * Retries of a compare-and-swap are bounded by what other CPUs do: each means that one of them succeeded.
+ * Becoming whole: whoever looks at a row that is all ones takes its words in rising order, each with a compare-and-swap
+ * of all ones for zero. Word 0 has one winner. If a later word is not all ones the words taken are put back, and the row
+ * is looked at again: a frame that came back meanwhile has been looked at by one who saw words missing. With all eight
+ * words the chunk is the winner's.
+ *
+ * A given run is taken word by word in rising order, each whole or not at all, and put back in the same way.
+ *
+ * Retries of a compare-and-swap, and looks after a rollback, are bounded by what other CPUs do: each means that one of
+ * them succeeded.
  */
 #include <mm/port.h>
 
+#include "bitmap.h"
 #include "trace.h"
-#include "zone.h"
+
+/* ---- Where a chunk belongs ------------------------------------------------------------------------------- */
 
 /* The fewer are free, the rather a chunk is used. */
 static unsigned occupancy(unsigned free)
 {
-    return (free >= 16) + (free >= 64) + (free >= 192);
+    unsigned class = 0;
+
+    while (free > occupancy_most[class])
+        class++;
+    return class;
 }
 
-_Static_assert(OCCUPANCIES == 4, "as many as occupancy() tells apart");
-
-static uint32_t word_place(uint32_t word)
+static bool row_full(const struct row *row)
 {
-    if (!chunk_has_row(word) || CHUNK_FREE(word) == 0 || (word & CHUNK_OWNED) != 0)
-        return LISTING_NOWHERE;
-    return (word & CHUNK_MOBILE ? LISTING_BLOCK : 0) + occupancy(CHUNK_FREE(word)) * CHUNK_SHIFT + CHUNK_ORDER(word);
+    uint64_t all = ~UINT64_C(0);
+
+    for (unsigned i = 0; i < ROW_WORDS; i++)
+        all &= load_seq_cst(&row->word[i]);
+    return all == ~UINT64_C(0);
 }
 
-uint32_t chunk_place(const void *zone, uint64_t slot)
+uint32_t chunk_place(const void *owner, uint64_t slot)
 {
-    return word_place(chunk_word(zone, slot));
+    const struct zone *zone = owner;
+    uint32_t place = word_place(chunk_word(zone, slot));
+
+    return place != LISTING_NOWHERE && row_any(&zone->row[slot]) ? place : LISTING_NOWHERE;
 }
 
-/* A row may be all ones for a moment, before the last of those who gave bits back raises the count; while the count is
- * below 512, no block is larger than half the chunk. */
-static uint32_t with_order(uint32_t word, unsigned order)
+uint32_t chunk_stays(const struct zone *zone, uint64_t slot)
 {
+    uint32_t place = word_place(chunk_word(zone, slot));
+
+    return place != LISTING_NOWHERE && is_first_place(place) ? place : LISTING_NOWHERE;
+}
+
+void chunk_relist(struct zone *zone, uint64_t slot, uint32_t listed)
+{
+    listing_move(&zone->chunks_by_use, slot, listed, chunk_place, zone);
+}
+
+/* The row may be all ones for a moment: while the chunk is not the buddy's no block counts as larger than half of it. */
+uint32_t chunk_with_hints(uint32_t word, const struct row_copy *row)
+{
+    unsigned free = row_count_all(row), order = row_largest_block(row);
+
     if (order >= CHUNK_SHIFT)
         order = CHUNK_SHIFT - 1;
-    return (word & ~(0xfu << CHUNK_ORDER_SHIFT)) | order << CHUNK_ORDER_SHIFT;
+    return (word & ~CHUNK_HINTS) | order | occupancy(free) << CHUNK_OCCUPANCY_SHIFT;
 }
 
-/* What of a chunk word decides about its place, beside the occupancy. */
-#define PLACE_BITS (0xfu << CHUNK_ORDER_SHIFT | CHUNK_OWNED | CHUNK_MOBILE | 3u << 11)
-
-/* Lists a chunk anew after its word changed from `before` to `now`. */
-static inline void relist(struct zone *zone, uint64_t slot, uint32_t before, uint32_t now)
+bool chunk_hints_hold(uint32_t word, const struct row_copy *row)
 {
-    bool same = ((before ^ now) & PLACE_BITS) == 0 && CHUNK_FREE(before) != 0 && CHUNK_FREE(now) != 0 &&
-                occupancy(CHUNK_FREE(before)) == occupancy(CHUNK_FREE(now));
+    unsigned free = row_count_all(row);
 
-    if (!same)
-        listing_move(&zone->chunks_by_use, slot, word_place(before), chunk_place, zone);
+    return CHUNK_ORDER(word) == row_largest_block(row) && CHUNK_OCCUPANCY(word) <= occupancy(free) &&
+           CHUNK_OCCUPANCY(word) >= occupancy(free > FREES_MISSED ? free - FREES_MISSED : 0);
 }
 
-/* Makes the order of a chunk exact. */
-static void settle(struct zone *zone, uint64_t slot)
+void chunk_settle(struct zone *zone, uint64_t slot)
 {
     uint32_t word = chunk_word(zone, slot);
 
-    while (chunk_has_row(word) && CHUNK_FREE(word) > 0 && (word & CHUNK_OWNED) == 0) {
+    while (chunk_has_row(word) && (word & CHUNK_OWNED) == 0) {
         struct row_copy row = row_copy(&zone->row[slot]);
-        uint32_t now = with_order(word, row_largest_block(&row));
+        uint32_t now = chunk_with_hints(word, &row), place = word_place(word);
 
-        if (now == word)
+        if (now == word) {
+            bool listed = listing_has(&zone->chunks_by_use, place, slot);
+
+            if (listed != row_copy_any(&row))
+                chunk_relist(zone, slot, listed ? place : LISTING_NOWHERE);
             return;
+        }
         if (compare_exchange(&zone->chunk[slot], &word, now)) {
-            relist(zone, slot, word, now);
-            return;
+            chunk_relist(zone, slot, place);
+            word = now; /* and look again */
         }
     }
 }
 
-/* ---- Giving back --------------------------------------------------------------------------------------- */
+/* ---- Setting bits ------------------------------------------------------------------------------------------- */
 
-/* The count has reached 512 and the chunk is ours: hands it to the buddy. */
+/* Bits were set in a row, and now the chunk has none. Usually it has become whole with them; then they are gone. If they
+ * are there while the word stays the same they came too late: their frames had been free. Removes and returns those. */
+static uint64_t put_too_late(struct zone *zone, uint64_t slot, unsigned index, uint64_t bits)
+{
+    _Atomic uint64_t *row = &zone->row[slot].word[index];
+
+    for (;;) {
+        uint32_t word = chunk_word(zone, slot);
+        uint64_t now = load_seq_cst(row);
+
+        if (chunk_has_row(word) || (now & bits) == 0)
+            return 0;
+        if (chunk_word(zone, slot) == word && compare_exchange(row, &now, now & ~bits))
+            return now & bits;
+    }
+}
+
+/* Sets bits of a row; returns those that were free. *before: the word. */
+static inline uint64_t put_bits(struct zone *zone, uint64_t slot, unsigned index, uint64_t bits, uint64_t *before,
+                         uint32_t *word)
+{
+    *before = fetch_or(&zone->row[slot].word[index], bits);
+    *word = chunk_word(zone, slot);
+    if (chunk_has_row(*word))
+        return bits & *before;
+    return (bits & *before) | put_too_late(zone, slot, index, bits & ~*before);
+}
+
+/* Bits that came into a word of a row while we had it: their frames were free. Whoever set them may have seen nothing
+ * wrong. If another CPU takes such a frame before we see the bit, it has one that is ours, too: against that there is
+ * debug=owner. */
+static void drop_strays(struct zone *zone, uint64_t slot, uint64_t bits)
+{
+    zone_drop_strays(zone, slot, bit_count(bits));
+}
+
+/* Puts back bits that were taken in vain. */
+static void untake(struct zone *zone, uint64_t slot, unsigned index, uint64_t bits)
+{
+    uint64_t before;
+    uint32_t word;
+
+    drop_strays(zone, slot, put_bits(zone, slot, index, bits, &before, &word));
+}
+
+/* ---- Becoming whole -------------------------------------------------------------------------------------- */
+
+/* Takes a row that is all ones. False: some of it is not free, or another CPU is at it. */
+static bool claim(struct zone *zone, uint64_t slot)
+{
+    _Atomic uint64_t *word = zone->row[slot].word;
+    uint64_t full = ~UINT64_C(0);
+    unsigned i = 0;
+
+    while (i < ROW_WORDS && compare_exchange(&word[i], &full, 0))
+        i++;
+    if (i == ROW_WORDS)
+        return true;
+    while (i-- > 0)
+        untake(zone, slot, i, ~UINT64_C(0));
+    return false;
+}
+
+/* The word of a chunk that the buddy gets. */
+static uint32_t buddy_word(uint32_t word)
+{
+    return (word & -CHUNK_SEQUENCE) + CHUNK_SEQUENCE + CHUNK_BUDDY;
+}
+
+/* The row of a chunk that is whole has no bits. */
+static void clear_row(struct zone *zone, uint64_t slot)
+{
+    for (unsigned i = 0; i < ROW_WORDS; i++) {
+        _Atomic uint64_t *word = &zone->row[slot].word[i];
+
+        drop_strays(zone, slot, load_seq_cst(word) != 0 ? exchange(word, 0) : 0);
+    }
+}
+
+/* The row is ours: hands the chunk to the buddy. Until its bit in `whole` is set nobody else can have it. */
 static void become_whole(struct zone *zone, uint64_t slot)
 {
-    static const struct row_copy empty;
+    uint32_t before = chunk_word(zone, slot);
 
-    row_store(&zone->row[slot], &empty);
+    while (!compare_exchange(&zone->chunk[slot], &before, buddy_word(before))) {
+        /* hints have changed */
+    }
+    clear_row(zone, slot);
+    chunk_relist(zone, slot, word_place(before));
     buddy_put(zone, slot, 1);
     trace_chunk(FRAME_EVENT_WHOLE, zone, slot);
 }
 
-/* The bits no longer tell whose the frames are. */
-_Noreturn void freed_twice(uint64_t slot)
+/* What is due after frames came back: a chunk that is all free goes to the buddy, any other where its row says. */
+static void look(struct zone *zone, uint64_t slot)
 {
-    port_panic("frames of chunk %#llx were freed twice at once", (unsigned long long)slot);
-}
+    if (row_full(&zone->row[slot])) {
+        bool whole = false;
 
-/* The count of a chunk is 512 and its state still CHUNK_BITS: makes it the buddy's, unless another CPU does so or
- * takes from it. */
-static void make_whole(struct zone *zone, uint64_t slot)
-{
-    uint32_t before = chunk_word(zone, slot);
-
-    move_begin(zone);
-    while (chunk_has_row(before) && CHUNK_FREE(before) == CHUNK_FRAMES) {
-        uint32_t now = (before & ~(CHUNK_OWNED | 3u << 11)) | CHUNK_BUDDY;
-
-        if (compare_exchange(&zone->chunk[slot], &before, now)) {
+        move_begin(zone);
+        while (!whole && row_full(&zone->row[slot]))
+            whole = claim(zone, slot);
+        if (whole)
             become_whole(zone, slot);
-            relist(zone, slot, before, now);
-            break;
-        }
+        move_end(zone);
     }
-    move_end(zone);
+    chunk_settle(zone, slot);
 }
 
-/* Raises the count after `count` bits were set and a block of 2^order frames was seen. False: the chunk is whole
- * without them. */
-static bool raise_count(struct zone *zone, uint64_t slot, unsigned count, unsigned order)
+/* ---- Giving back ----------------------------------------------------------------------------------------- */
+
+/* Whether a chunk has a row. One that was taken as a whole, and comes back in parts, has from now on. */
+static bool open_row(struct zone *zone, uint64_t slot)
 {
-    uint32_t before = chunk_word(zone, slot), now;
+    uint32_t word = chunk_word(zone, slot);
 
-    do {
-        if (!chunk_has_row(before))
-            return false;
-        now = before + CHUNK_SEQUENCE + count;
-        if (order > CHUNK_ORDER(now))
-            now = with_order(now, order);
-    } while (!compare_exchange(&zone->chunk[slot], &before, now));
-    relist(zone, slot, before, now);
-    if (CHUNK_FREE(now) == CHUNK_FRAMES)
-        make_whole(zone, slot);
-    else if (order > CHUNK_ORDER(before)) /* another CPU may have taken of the block that was seen */
-        settle(zone, slot);
-    return true;
-}
-
-/* The order of a block that a row's word is part of or holds. */
-static unsigned block_around(const struct zone *zone, uint64_t slot, uint64_t word)
-{
-    struct row_copy row;
-
-    if (word != ~UINT64_C(0))
-        return bit_largest_block(word);
-    row = row_copy(&zone->row[slot]);
-    return row_largest_block(&row);
-}
-
-status_t bitmap_put_word(struct zone *zone, uint64_t slot, unsigned index, uint64_t bits)
-{
-    _Atomic uint64_t *word = &zone->row[slot].word[index];
-    uint64_t before;
-
-    if (!chunk_has_row(chunk_word(zone, slot)) || (load_relaxed(word) & bits) != 0)
-        return ERR_BUSY;
-    before = fetch_or(word, bits);
-    if ((before & bits) == bits)
-        return ERR_BUSY;
-    if ((before & bits) != 0)
-        freed_twice(slot);
-    if (!raise_count(zone, slot, bit_count(bits), block_around(zone, slot, before | bits))) {
-        uint32_t whole = chunk_word(zone, slot);
-
-        fetch_and(word, ~bits);
-        if (CHUNK_STATE(whole) != CHUNK_BUDDY || chunk_word(zone, slot) != whole)
-            freed_twice(slot);
-        return ERR_BUSY;
+    while (CHUNK_STATE(word) == CHUNK_HUGE) {
+        if (compare_exchange(&zone->chunk[slot], &word, word - CHUNK_HUGE + CHUNK_BITS))
+            return true;
     }
-    return OK;
+    return chunk_has_row(word);
 }
 
-status_t bitmap_put(struct zone *zone, uint64_t slot, unsigned at, unsigned count)
+/* Whether a word of a row, to which bits came back, may have changed where its chunk belongs: it has a larger block (all
+ * of it also passes a multiple), or so many more bits that they had better be counted. */
+static bool wants_a_look(uint32_t word, uint64_t before, uint64_t now)
 {
-    unsigned end = at + count, order = 0;
+    unsigned order = CHUNK_ORDER(word);
 
-    if (!bitmap_none_free(zone, slot, at, count))
-        return ERR_BUSY;
+    if ((now & (now - 1)) == 0)
+        return false;
+    return bit_count(before) / COUNTED_FREES != bit_count(now) / COUNTED_FREES ||
+           (order < 6 && bit_blocks(now, order + 1) != 0);
+}
+
+uint64_t bitmap_put_word(struct zone *zone, uint64_t slot, unsigned index, uint64_t bits)
+{
+    uint64_t before, refused;
+    uint32_t word;
+
+    if (!open_row(zone, slot))
+        return bits;
+    refused = put_bits(zone, slot, index, bits, &before, &word);
+    if (wants_a_look(word, before, before | bits))
+        look(zone, slot);
+    else if (word_place(word) != LISTING_NOWHERE &&
+             !listing_has(&zone->chunks_by_use, word_place(word), slot))
+        chunk_relist(zone, slot, LISTING_NOWHERE);
+    return refused;
+}
+
+unsigned bitmap_put(struct zone *zone, uint64_t slot, unsigned at, unsigned count)
+{
+    unsigned end = at + count, refused = 0;
+
+    if (at / WORD_BITS == (end - 1) / WORD_BITS)
+        return bit_count(bitmap_put_word(zone, slot, at / WORD_BITS, row_mask(at / WORD_BITS, at, end)));
+    if (!open_row(zone, slot))
+        return count;
     for (unsigned i = at / WORD_BITS; i <= (end - 1) / WORD_BITS; i++) {
-        uint64_t bits = row_mask(i, at, end);
-        uint64_t before = fetch_or(&zone->row[slot].word[i], bits);
-        unsigned block = block_around(zone, slot, before | bits);
+        uint64_t before;
+        uint32_t word;
 
-        if ((before & bits) != 0)
-            freed_twice(slot);
-        order = block > order ? block : order;
+        refused += bit_count(put_bits(zone, slot, i, row_mask(i, at, end), &before, &word));
     }
-    if (!raise_count(zone, slot, count, order))
-        freed_twice(slot);
-    return OK;
+    look(zone, slot);
+    return refused;
 }
 
 void bitmap_open(struct zone *zone, uint64_t slot)
@@ -195,85 +283,34 @@ void bitmap_open(struct zone *zone, uint64_t slot)
         fetch_add(&zone->chunks, 1);
 }
 
-bool chunk_put_whole(struct zone *zone, uint64_t slot)
+/* The same for a chunk that was not taken as a whole, or never handed over. */
+static bool put_pieces_whole(struct zone *zone, uint64_t slot)
 {
     uint32_t word = chunk_word(zone, slot);
-    bool opened;
 
     do {
-        opened = CHUNK_STATE(word) == CHUNK_OFFLINE;
-        if (CHUNK_STATE(word) == CHUNK_BUDDY || CHUNK_FREE(word) != 0)
+        if (CHUNK_STATE(word) == CHUNK_BUDDY || (chunk_has_row(word) && row_any(&zone->row[slot])))
             return false;
-    } while (!compare_exchange(&zone->chunk[slot], &word,
-                               (word & -CHUNK_SEQUENCE) + CHUNK_SEQUENCE + CHUNK_BUDDY + (uint32_t)CHUNK_FRAMES));
-    if (opened)
+    } while (!compare_exchange(&zone->chunk[slot], &word, buddy_word(word)));
+    if (CHUNK_STATE(word) == CHUNK_OFFLINE) {
         fetch_add(&zone->chunks, 1);
+        return true; /* its row has never been written, and is not read here either */
+    }
+    clear_row(zone, slot);
+    chunk_relist(zone, slot, word_place(word));
     return true;
 }
 
-/* ---- Taking -------------------------------------------------------------------------------------------- */
-
-/* Lowers the count of a chunk with a row by `least` to `most` frames. Returns how many, 0 if it has too few. With
- * `own` it leaves the listing if frames are left in it. */
-static unsigned lower_count(struct zone *zone, uint64_t slot, unsigned least, unsigned most, bool own)
+bool chunk_put_whole(struct zone *zone, uint64_t slot)
 {
-    uint32_t before = chunk_word(zone, slot), now;
-    unsigned count;
+    uint32_t word = chunk_word(zone, slot);
 
-    do {
-        count = CHUNK_FREE(before) < most ? CHUNK_FREE(before) : most;
-        if (!chunk_has_row(before) || count < least)
-            return 0;
-        now = before - count;
-        if (CHUNK_FREE(now) == 0)
-            now = with_order(now & ~CHUNK_OWNED, 0);
-        else if (own)
-            now |= CHUNK_OWNED;
-    } while (!compare_exchange(&zone->chunk[slot], &before, now));
-    relist(zone, slot, before, now);
-    return count;
+    if (CHUNK_STATE(word) == CHUNK_HUGE && compare_exchange(&zone->chunk[slot], &word, buddy_word(word)))
+        return true;
+    return put_pieces_whole(zone, slot);
 }
 
-/* Takes up to `most` of the lowest bits of a row's word; their numbers in the row go to at[]. */
-static unsigned take_bits(_Atomic uint64_t *word, unsigned first, unsigned most, uint16_t *at)
-{
-    uint64_t before = load_relaxed(word), left;
-    unsigned taken;
-
-    do {
-        left = before;
-        for (taken = 0; taken < most && left != 0; left &= left - 1)
-            at[taken++] = (uint16_t)(first + bit_lowest(left));
-        if (taken == 0)
-            return 0;
-    } while (!compare_exchange(word, &before, left));
-    return taken;
-}
-
-unsigned bitmap_take_some(struct zone *zone, uint64_t slot, unsigned most, bool own, uint16_t *at)
-{
-    unsigned count = lower_count(zone, slot, 1, most, own), taken = 0;
-
-    /* So many bits are set as were counted down; a pass over the row misses one only if other CPUs take and put
-     * back bits while it goes on. */
-    for (unsigned i = 0; taken < count; i = (i + 1) % ROW_WORDS)
-        taken += take_bits(&zone->row[slot].word[i], i * WORD_BITS, count - taken, at + taken);
-    if (count > 0)
-        settle(zone, slot);
-    return count;
-}
-
-void bitmap_disown(struct zone *zone, uint64_t slot)
-{
-    uint32_t before = chunk_word(zone, slot);
-
-    do {
-        if ((before & CHUNK_OWNED) == 0)
-            return;
-    } while (!compare_exchange(&zone->chunk[slot], &before, before & ~CHUNK_OWNED));
-    relist(zone, slot, before, before & ~CHUNK_OWNED);
-    settle(zone, slot);
-}
+/* ---- Taking ---------------------------------------------------------------------------------------------- */
 
 /* Takes all of `bits` or none. */
 static bool take_mask(_Atomic uint64_t *word, uint64_t bits)
@@ -287,30 +324,31 @@ static bool take_mask(_Atomic uint64_t *word, uint64_t bits)
     return true;
 }
 
-/* Takes a run of a chunk that has a row. */
+/* Takes a run of a row. */
 static bool take_run(struct zone *zone, uint64_t slot, unsigned at, unsigned count)
 {
     unsigned first = at / WORD_BITS, last = (at + count - 1) / WORD_BITS, i = first;
 
-    if (lower_count(zone, slot, count, count, false) == 0)
-        return false;
     while (i <= last && take_mask(&zone->row[slot].word[i], row_mask(i, at, at + count)))
         i++;
-    if (i <= last) {
-        while (i-- > first)
-            fetch_or(&zone->row[slot].word[i], row_mask(i, at, at + count));
-        if (!raise_count(zone, slot, count, CHUNK_SHIFT - 1))
-            freed_twice(slot);
-        return false;
+    if (i > last) {
+        chunk_settle(zone, slot);
+        return true;
     }
-    settle(zone, slot);
-    return true;
+    if (i == first)
+        return false;
+    while (i-- > first)
+        untake(zone, slot, i, row_mask(i, at, at + count));
+    look(zone, slot);
+    return false;
 }
 
+/* The word is published first: whoever has a frame of the row can give it back. The stores are releases, and the last a
+ * read-modify-write, so that all of them are in order and seen before chunk_settle() looks. */
 void bitmap_break(struct zone *zone, uint64_t slot, unsigned at, unsigned count, uint32_t flags)
 {
+    uint32_t word = (chunk_word(zone, slot) & -CHUNK_SEQUENCE) | CHUNK_BITS | flags;
     struct row_copy row;
-    uint32_t before = chunk_word(zone, slot), word;
 
     for (unsigned i = 0; i < ROW_WORDS; i++) {
         unsigned first = i * WORD_BITS;
@@ -319,18 +357,17 @@ void bitmap_break(struct zone *zone, uint64_t slot, unsigned at, unsigned count,
         if (at < first + WORD_BITS && first < at + count)
             row.word[i] = ~row_mask(i, at, at + count);
     }
-    row_store(&zone->row[slot], &row);
-    word = (before & -CHUNK_SEQUENCE) | CHUNK_BITS | flags | ((uint32_t)CHUNK_FRAMES - count);
-    word = with_order(word, row_largest_block(&row));
-    /* A read-modify-write: a plain store could still be on its way when relist() reads a set. */
-    (void)exchange(&zone->chunk[slot], word);
-    relist(zone, slot, before, word);
+    (void)exchange(&zone->chunk[slot], chunk_with_hints(word, &row));
+    for (unsigned i = 0; i < ROW_WORDS - 1; i++)
+        store_release(&zone->row[slot].word[i], row.word[i]);
+    (void)exchange(&zone->row[slot].word[ROW_WORDS - 1], row.word[ROW_WORDS - 1]);
+    chunk_settle(zone, slot);
     trace_chunk(FRAME_EVENT_BROKEN, zone, slot);
 }
 
 void chunk_take_whole(struct zone *zone, uint64_t slot, bool mobile)
 {
-    uint32_t word = (chunk_word(zone, slot) & -CHUNK_SEQUENCE) | CHUNK_BITS | (mobile ? CHUNK_MOBILE : 0);
+    uint32_t word = (chunk_word(zone, slot) & -CHUNK_SEQUENCE) | CHUNK_HUGE | (mobile ? CHUNK_MOBILE : 0);
 
     store_release(&zone->chunk[slot], word);
 }
@@ -351,15 +388,24 @@ bool bitmap_take(struct zone *zone, uint64_t slot, unsigned at, unsigned count, 
 
 /* ---- Looking ------------------------------------------------------------------------------------------- */
 
+unsigned chunk_free(const struct zone *zone, uint64_t slot)
+{
+    struct row_copy row = row_copy(&zone->row[slot]);
+
+    return CHUNK_STATE(chunk_word(zone, slot)) == CHUNK_BUDDY ? CHUNK_FRAMES
+                                                              : row_count_all(&row);
+}
+
 bool bitmap_all_free(const struct zone *zone, uint64_t slot, unsigned at, unsigned count)
 {
     uint32_t word = chunk_word(zone, slot);
     struct row_copy row;
 
     if (!chunk_has_row(word)) /* the bit goes first when another CPU takes the chunk */
-        return CHUNK_STATE(word) == CHUNK_BUDDY && (whole_word(zone, slot / GROUP_CHUNKS) >> slot % GROUP_CHUNKS & 1);
+        return CHUNK_STATE(word) == CHUNK_BUDDY &&
+               (whole_word(zone, slot / GROUP_CHUNKS) >> slot % GROUP_CHUNKS & 1);
     row = row_copy(&zone->row[slot]);
-    return CHUNK_FREE(word) >= count && row_count(&row, at, count) == count;
+    return row_count(&row, at, count) == count;
 }
 
 bool bitmap_none_free(const struct zone *zone, uint64_t slot, unsigned at, unsigned count)
@@ -373,8 +419,6 @@ bool bitmap_none_free(const struct zone *zone, uint64_t slot, unsigned at, unsig
     return row_count(&row, at, count) == 0;
 }
 
-#define FULLEST_TRIES 16
-
 bool bitmap_find_in(const struct zone *zone, const struct want *want, uint64_t slot, uint64_t *frame)
 {
     uint64_t base = zone_frame(zone, slot);
@@ -383,41 +427,39 @@ bool bitmap_find_in(const struct zone *zone, const struct want *want, uint64_t s
 
     if (base >= want->end || !is_aligned(base, max_u64(want->align, CHUNK_FRAMES)))
         return false;
-    if (!chunk_has_row(chunk_word(zone, slot)) || CHUNK_FREE(chunk_word(zone, slot)) < want->count)
+    if (!chunk_has_row(chunk_word(zone, slot)))
         return false;
     row = row_copy(&zone->row[slot]);
+    if (want->count > WORD_BITS && row_count_all(&row) < want->count) /* cheaper than looking for a long run */
+        return false;
     at = row_find(&row, (unsigned)want->count, min_u64(want->align, CHUNK_FRAMES), want->boundary,
                   (unsigned)min_u64(want->end - base, CHUNK_FRAMES));
     *frame = base + at;
     return at != ROW_NONE;
 }
 
-/* The places whose order is in [low, high), of all occupancies, in the block of a mobility class.
- * low < high ≤ CHUNK_SHIFT. */
-static uint64_t places_of(const struct zone *zone, bool mobile, unsigned low, unsigned high)
+/* Takes a chunk out of its set if it is empty. */
+static bool clear_away(struct zone *zone, uint64_t slot)
 {
-    uint64_t places = 0;
-
-    for (unsigned i = 0; i < OCCUPANCIES; i++)
-        places |= bit_range(low, high) << i * CHUNK_SHIFT;
-    return places & load_seq_cst(&zone->chunks_by_use.occupied[mobile]);
-}
-
-static uint32_t next_place(bool mobile, uint64_t places)
-{
-    return (mobile ? LISTING_BLOCK : 0) + bit_lowest(places);
+    if (row_any(&zone->row[slot]))
+        return false;
+    chunk_settle(zone, slot);
+    return true;
 }
 
 /* Any chunk of these places has the run; only a limit, or another CPU, can have it otherwise. A limit admits no
- * later chunk of a place, so one probe each would do; the second is for what another CPU has just changed. */
-static bool find_sure(struct zone *zone, const struct want *want, bool mobile, uint64_t places, uint64_t *frame)
+ * later chunk of a place, so one probe each would do; the second is for what another CPU has just changed. Chunks that
+ * refills have emptied do not count: each is met once. */
+static bool find_sure(struct zone *zone, const struct want *want, bool mobile, uint64_t places,
+                      uint64_t *frame)
 {
     for (; places != 0; places &= places - 1) {
         uint64_t slot = listing_next(&zone->chunks_by_use, next_place(mobile, places), 0);
 
-        for (unsigned tries = 0; slot != SUMMARY_NONE && tries < 2; tries++) {
+        for (unsigned tries = 0; slot != SUMMARY_NONE && tries < 2;) {
             if (bitmap_find_in(zone, want, slot, frame))
                 return true;
+            tries += !clear_away(zone, slot);
             slot = listing_next(&zone->chunks_by_use, next_place(mobile, places), slot + 1);
         }
     }
@@ -432,10 +474,11 @@ static bool find_perhaps(struct zone *zone, const struct want *want, bool mobile
         uint64_t slot = listing_next(&zone->chunks_by_use, place, 0);
 
         for (; slot != SUMMARY_NONE; slot = listing_next(&zone->chunks_by_use, place, slot + 1)) {
-            if (probes-- == 0)
+            if (probes == 0)
                 return false;
             if (bitmap_find_in(zone, want, slot, frame))
                 return true;
+            probes -= !clear_away(zone, slot);
         }
     }
     return false;
@@ -448,31 +491,9 @@ bool bitmap_find(struct zone *zone, const struct want *want, bool mobile, uint64
     unsigned least = log2_floor((want->count + 1) / 2);
 
     if (sure < CHUNK_SHIFT &&
-        find_sure(zone, want, mobile, places_of(zone, mobile, sure, CHUNK_SHIFT), frame))
+        find_sure(zone, want, mobile, places_of(zone, mobile, sure, CHUNK_SHIFT, want->count), frame))
         return true;
     return least < sure &&
            find_perhaps(zone, want, mobile,
-                        places_of(zone, mobile, least, (unsigned)min_u64(sure, CHUNK_SHIFT)), probes, frame);
-}
-
-unsigned bitmap_take_fullest(struct zone *zone, bool mobile, uint64_t from, unsigned most, uint64_t *slot, uint16_t *at)
-{
-    uint64_t places = places_of(zone, mobile, 0, CHUNK_SHIFT);
-    unsigned tries = 0, count;
-
-    for (; places != 0; places &= places - 1) {
-        uint32_t place = next_place(mobile, places);
-
-        *slot = listing_next(&zone->chunks_by_use, place, from);
-        if (*slot == SUMMARY_NONE)
-            *slot = listing_next(&zone->chunks_by_use, place, 0);
-        /* Usually the first. Others empty a chunk, or have emptied it and not yet taken it from the set. */
-        for (; *slot != SUMMARY_NONE && tries < FULLEST_TRIES; tries++) {
-            count = bitmap_take_some(zone, *slot, most, true, at);
-            if (count > 0)
-                return count;
-            *slot = listing_next(&zone->chunks_by_use, place, *slot + 1);
-        }
-    }
-    return 0;
+                        places_of(zone, mobile, least, (unsigned)min_u64(sure, CHUNK_SHIFT), want->count), probes, frame);
 }

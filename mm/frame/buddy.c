@@ -159,20 +159,34 @@ uint64_t buddy_take_some(struct zone *zone, unsigned most, uint64_t *lease, uint
     return taken != 0 ? taken : take_listed(zone, most, NULL, group);
 }
 
-/* An aligned block of 2^order chunks, order ≤ 6, that ends in time. The lowest block of each place is tried, small
- * ones first: at most GROUP_PLACES rounds. */
+/* Groups that are looked at in one place: more are passed by only if as many CPUs have just taken their blocks. */
+#define BLOCK_TRIES 64
+
+/* An aligned block of 2^order chunks, order ≤ 6, that ends in time, from a group of one place. Its groups are in rising
+ * order, so beyond the first that has a block at all none ends sooner. */
+static bool find_block_in(struct zone *zone, const struct want *want, uint32_t place, unsigned order, uint64_t *slot)
+{
+    uint64_t group = listing_next(&zone->groups_by_order, place, 0);
+
+    for (unsigned tries = 0; group != SUMMARY_NONE && tries < BLOCK_TRIES; tries++) {
+        uint64_t blocks = bit_blocks(whole_word(zone, group), order);
+
+        if (blocks != 0) {
+            *slot = group * GROUP_CHUNKS + bit_lowest(blocks);
+            return zone_frame(zone, *slot) + want->count <= want->end;
+        }
+        group = listing_next(&zone->groups_by_order, place, group + 1);
+    }
+    return false;
+}
+
+/* Small ones first: at most GROUP_PLACES rounds. */
 static bool find_block(struct zone *zone, const struct want *want, unsigned order, uint64_t *slot)
 {
     uint64_t places = load_seq_cst(&zone->groups_by_order.occupied[0]) >> order << order;
 
     for (; places != 0; places &= places - 1) {
-        uint64_t group = listing_next(&zone->groups_by_order, bit_lowest(places), 0);
-        uint64_t blocks = group == SUMMARY_NONE ? 0 : bit_blocks(whole_word(zone, group), order);
-
-        if (blocks == 0) /* another CPU has just taken them */
-            continue;
-        *slot = group * GROUP_CHUNKS + bit_lowest(blocks);
-        if (zone_frame(zone, *slot) + want->count <= want->end)
+        if (find_block_in(zone, want, bit_lowest(places), order, slot))
             return true;
     }
     return false;

@@ -98,19 +98,14 @@ static void put_word(struct frame_cpu *cpu, uint32_t first, uint64_t bits)
     struct zone *zone = cpu->zone;
     uint64_t slot = slot_of(cpu, first);
     unsigned index = first % CHUNK_FRAMES / WORD_BITS;
+    uint64_t refused;
 
     if (reserve_near(zone, slot) && (bits = reserve_strip(zone, cpu->first + first, bits)) == 0)
         return;
-    if (bitmap_put_word(zone, slot, index, bits) == OK) {
-        count_up(&cpu->taken, -(uint64_t)bit_count(bits));
-        return;
-    }
-    for (; bits != 0; bits &= bits - 1) { /* find the wrong ones */
-        if (bitmap_put_word(zone, slot, index, bits & -bits) == OK)
-            count_up(&cpu->taken, -UINT64_C(1));
-        else
-            port_report("frame %#llx was freed twice", (unsigned long long)(cpu->first + first + bit_lowest(bits)));
-    }
+    refused = bitmap_put_word(zone, slot, index, bits);
+    count_up(&cpu->taken, -(uint64_t)bit_count(bits & ~refused));
+    for (; refused != 0; refused &= refused - 1)
+        port_report("frame %#llx was freed twice", (unsigned long long)(cpu->first + first + bit_lowest(refused)));
 }
 
 /* Gives all frames of a stack back, neighbours in a row together. */
@@ -122,20 +117,20 @@ static void flush(struct frame_cpu *cpu, struct frame_stack *stack)
         uint32_t first = stack->frame[i] - stack->frame[i] % WORD_BITS;
         uint64_t bits = 0;
 
-        for (; i < count && stack->frame[i] - first < WORD_BITS; i++) {
+        do {
             uint64_t bit = UINT64_C(1) << stack->frame[i] % WORD_BITS;
 
             if ((bits & bit) != 0)
                 port_report("frame %#llx was freed twice", (unsigned long long)(cpu->first + stack->frame[i]));
             bits |= bit;
-        }
+        } while (++i < count && stack->frame[i] - first < WORD_BITS);
         put_word(cpu, first, bits);
     }
     store_relaxed(&stack->state, load_relaxed(&stack->state) - count);
 }
 
-/* Breaks a whole chunk and takes its first `most` frames. Returns how many, 0 if there is none. */
-static unsigned break_whole(struct frame_cpu *cpu, bool mobile, unsigned most, uint64_t *slot, uint16_t *at)
+/* Breaks a whole chunk, owns it and takes its first frames. False: there is none. */
+static bool break_whole(struct frame_cpu *cpu, bool mobile, struct batch *batch)
 {
     struct zone *zone = cpu->zone;
     uint64_t group, bit;
@@ -143,60 +138,58 @@ static unsigned break_whole(struct frame_cpu *cpu, bool mobile, unsigned most, u
     move_begin(zone);
     bit = buddy_take_some(zone, 1, &cpu->lease, &group);
     if (bit != 0) {
+        uint64_t slot = group * GROUP_CHUNKS + bit_lowest(bit);
+        uint32_t frame = (uint32_t)(zone_frame(zone, slot) - batch->first);
+
         chunks_taken(cpu, 1);
-        *slot = group * GROUP_CHUNKS + bit_lowest(bit);
-        bitmap_break(zone, *slot, 0, most, CHUNK_OWNED | (mobile ? CHUNK_MOBILE : 0));
+        bitmap_break(zone, slot, 0, batch->room, CHUNK_OWNED | (mobile ? CHUNK_MOBILE : 0));
+        batch->owned = slot;
+        for (; batch->room > 0; batch->room--)
+            *--batch->frame = frame++;
     }
     move_end(zone);
-    for (unsigned i = 0; i < most; i++)
-        at[i] = (uint16_t)i;
-    return bit != 0 ? most : 0;
+    return bit != 0;
 }
 
-/* Up to `most` frames of one chunk: the one we own, while it lasts; then the fullest of the mobility class; then a whole
- * one; then the fullest of the other class. Returns how many. */
-static unsigned take_batch(struct frame_cpu *cpu, struct frame_stack *stack, bool mobile, unsigned most, uint64_t *slot,
-                           uint16_t *at)
+/* Frames of the chunk we own, while it lasts, else of the fullest of the mobility class, else of a whole one, else of the
+ * fullest of the other class. False: there are none. */
+static bool take_batch(struct frame_cpu *cpu, struct batch *batch, bool mobile)
 {
     struct zone *zone = cpu->zone;
-    unsigned count = 0;
+    uint64_t owned = batch->owned;
 
-    *slot = load_relaxed(&stack->owned);
-    if (*slot != STACK_NO_SLOT) {
-        count = bitmap_take_some(zone, *slot, most, true, at);
-        if (count == 0)
-            bitmap_disown(zone, *slot);
+    if (owned != STACK_NO_SLOT) {
+        bool got = bitmap_take_some(zone, owned, batch);
+
+        if (batch->room > 0) {
+            batch->owned = STACK_NO_SLOT;
+            bitmap_disown(zone, owned);
+        }
+        if (got)
+            return true;
     }
-    if (count == 0)
-        count = bitmap_take_fullest(zone, mobile, cpu->start, most, slot, at);
-    if (count == 0)
-        count = break_whole(cpu, mobile, most, slot, at);
-    return count > 0 ? count : bitmap_take_fullest(zone, !mobile, cpu->start, most, slot, at);
+    return bitmap_take_fullest(zone, mobile, &cpu->start, batch) || break_whole(cpu, mobile, batch) ||
+           bitmap_take_fullest(zone, !mobile, &cpu->start, batch);
 }
 
-/* Fills an empty stack from one chunk after the other, so that the lowest frame of each is handed out first: the first
- * chunk goes on top. Bound: CACHE_BATCH rounds, as each brings a frame. */
+/* Fills an empty stack from one kind of place. What was taken first is handed out first. */
 static bool refill(struct frame_cpu *cpu, struct frame_stack *stack, bool mobile)
 {
-    uint64_t begin = path_begin(), slot, offset = 0;
-    uint16_t at[CACHE_BATCH];
-    uint32_t top = CACHE_BATCH;
-    unsigned count;
+    uint64_t begin = path_begin(), last;
+    struct batch batch = {.first = cpu->first,
+                          .frame = stack->frame + CACHE_BATCH,
+                          .room = CACHE_BATCH,
+                          .owned = load_relaxed(&stack->owned)};
+    bool got = take_batch(cpu, &batch, mobile), managed;
+    unsigned count = CACHE_BATCH - batch.room;
 
-    while (top > 0 && (count = take_batch(cpu, stack, mobile, top, &slot, at)) > 0) {
-        offset = zone_frame(cpu->zone, slot) - cpu->first;
-        store_relaxed(&stack->owned, slot);
-        stack->chunk = CHUNK_STATE(chunk_word(cpu->zone, slot)) == CHUNK_BITS ? offset / CHUNK_FRAMES
-                                                                            : STACK_NO_CHUNK;
-        for (unsigned i = 0; i < count; i++)
-            stack->frame[--top] = (uint32_t)offset + at[i];
-    }
-    count = CACHE_BATCH - top;
-    if (count == 0) {
-        store_relaxed(&stack->owned, STACK_NO_SLOT);
+    store_relaxed(&stack->owned, batch.owned);
+    if (!got)
         return false;
-    }
-    memmove(stack->frame, stack->frame + top, count * sizeof(stack->frame[0]));
+    last = batch.frame[0];
+    memmove(stack->frame, batch.frame, count * sizeof(stack->frame[0]));
+    managed = CHUNK_STATE(chunk_word(cpu->zone, slot_of(cpu, last))) == CHUNK_BITS;
+    stack->chunk = managed ? last / CHUNK_FRAMES : STACK_NO_CHUNK;
     store_relaxed(&stack->state, load_relaxed(&stack->state) + count);
     fill(cpu, count);
     path_done(FRAME_PATH_REFILL, begin);
@@ -326,6 +319,15 @@ static void spill_chunks(struct frame_cpu *cpu)
     trace_event(FRAME_EVENT_SPILL, 0, (cpu->chunk_max - cpu->chunk_max / 4) * CHUNK_FRAMES);
 }
 
+/* A cached chunk is of the class of whoever had it before. */
+static void set_class(const struct frame_cpu *cpu, uint64_t frame, bool mobile)
+{
+    uint64_t slot = slot_of(cpu, frame - cpu->first);
+
+    if (((chunk_word(cpu->zone, slot) & CHUNK_MOBILE) != 0) != mobile)
+        chunk_take_whole(cpu->zone, slot, mobile);
+}
+
 bool cache_alloc_chunk(struct frame_cpu *cpu, bool mobile, uint64_t *frame)
 {
     uint32_t count;
@@ -345,6 +347,7 @@ bool cache_alloc_chunk(struct frame_cpu *cpu, bool mobile, uint64_t *frame)
     store_relaxed(&cpu->chunk_count, count);
     count_up(&cpu->chunk_allocs, 1);
     cache_leave(cpu);
+    set_class(cpu, *frame, mobile);
     return true;
 }
 
@@ -357,7 +360,7 @@ bool cache_free_chunk(struct frame_cpu *cpu, uint64_t frame)
         reserve_near(cpu->zone, offset / CHUNK_FRAMES))
         return false;
     word = load_relaxed(&cpu->chunk[offset / CHUNK_FRAMES]);
-    if (CHUNK_STATE(word) != CHUNK_BITS || CHUNK_FREE(word) != 0 || !enter(cpu))
+    if (CHUNK_STATE(word) != CHUNK_HUGE || !enter(cpu))
         return false;
     if (load_relaxed(&cpu->chunk_count) == cpu->chunk_max)
         spill_chunks(cpu);
@@ -485,15 +488,19 @@ void cache_drain(unsigned index)
 {
     uint64_t irq = port_irq_save(), begin = path_begin();
 
-    if (!interrupted_inside() && shut(frame_cpu_table[index])) {
-        port_fence_cpus();
-        empty(frame_cpu_table[index], index);
-        path_done(FRAME_PATH_DRAIN, begin);
+    if (!interrupted_inside()) {
+        if (shut(frame_cpu_table[index])) {
+            port_fence_cpus();
+            empty(frame_cpu_table[index], index);
+            path_done(FRAME_PATH_DRAIN, begin);
+        } else {
+            (void)others_done(index / WORD_BITS, UINT64_C(1) << index % WORD_BITS);
+        }
     }
     port_irq_restore(irq);
 }
 
-/* ---- Making and asking --------------------------------------------------------------------------------- */
+/* ---- Making, switching off ------------------------------------------------------------------------------ */
 
 /* The highest zone of a node up to Normal, or NULL. */
 static struct zone *zone_of_node(uint16_t node)
@@ -517,42 +524,19 @@ void cache_reset(void)
         store_relaxed(&active[i], 0);
 }
 
-static uint64_t popped(const struct frame_cpu *cpu)
-{
-    return (load_relaxed(&cpu->stack[STACK_FIXED].state) >> 8) + (load_relaxed(&cpu->stack[STACK_MOBILE].state) >> 8);
-}
-
-/* Of one CPU. Frees are not counted one by one: what went through the cache and is not there was handed out. */
-struct cache_sums cache_cpu_sums(const struct frame_cpu *cpu)
-{
-    uint64_t chunks = load_relaxed(&cpu->chunk_count), chunk_allocs = load_relaxed(&cpu->chunk_allocs);
-    uint64_t chunk_frees = load_relaxed(&cpu->chunk_frees), handed_out;
-    struct cache_sums sums = {.cached = chunks * CHUNK_FRAMES,
-                              .cached_chunks = chunks,
-                              .allocs = popped(cpu) + chunk_allocs,
-                              .taken = load_relaxed(&cpu->taken),
-                              .ahead = load_relaxed(&cpu->ahead)};
-
-    for (unsigned i = 0; i < CACHE_STACKS; i++)
-        sums.cached += stack_count(&cpu->stack[i]);
-    handed_out = sums.taken - sums.cached - (chunk_allocs - chunk_frees) * CHUNK_FRAMES;
-    sums.frees = popped(cpu) - handed_out + chunk_frees;
-    return sums;
-}
-
 /* What the CPU has taken from its zone so far becomes the zone's own account. */
 static void settle_accounts(struct frame_cpu *cpu)
 {
     struct cache_sums sums = cache_cpu_sums(cpu);
 
-    fetch_add(&cpu->zone->free, -sums.taken);
-    fetch_add(&cpu->zone->allocs, sums.allocs);
-    fetch_add(&cpu->zone->frees, sums.frees);
     for (unsigned i = 0; i < CACHE_STACKS; i++)
         store_relaxed(&cpu->stack[i].state, 0);
     store_relaxed(&cpu->chunk_allocs, 0);
     store_relaxed(&cpu->chunk_frees, 0);
-    store_relaxed(&cpu->taken, 0);
+    store_relaxed(&cpu->taken, 0); /* first: for a moment frames in use are counted as free, not free ones as less than none */
+    fetch_add(&cpu->zone->free, -sums.taken);
+    fetch_add(&cpu->zone->allocs, sums.allocs);
+    fetch_add(&cpu->zone->frees, sums.frees);
 }
 
 void cache_set_home(struct frame_cpu *cpu, unsigned index, uint16_t node)
@@ -612,68 +596,4 @@ void cache_switch(bool on)
                 port_cpu_relax();
         }
     }
-}
-
-bool cache_holds(const struct zone *zone, uint64_t frame)
-{
-    for (uint32_t i = 0; i < frame_system.cpu_count; i++) {
-        const struct frame_cpu *cpu = &frame_system.cpu[i];
-        uint64_t offset = frame - cpu->first;
-
-        if (cpu->zone != zone)
-            continue;
-        for (uint32_t j = 0; j < load_relaxed(&cpu->chunk_count); j++) {
-            if (cpu->chunks[j] == offset / CHUNK_FRAMES)
-                return true;
-        }
-        for (unsigned k = 0; k < CACHE_STACKS; k++) {
-            for (uint32_t j = 0; j < stack_count(&cpu->stack[k]); j++) {
-                if (cpu->stack[k].frame[j] == offset)
-                    return true;
-            }
-        }
-    }
-    return false;
-}
-
-struct cache_sums cache_sums(const struct zone *zone)
-{
-    struct cache_sums sum = {0};
-
-    for (uint32_t i = 0; i < frame_system.cpu_count; i++) {
-        struct cache_sums one;
-
-        if (frame_system.cpu[i].zone != zone)
-            continue;
-        one = cache_cpu_sums(&frame_system.cpu[i]);
-        sum.cached += one.cached;
-        sum.cached_chunks += one.cached_chunks;
-        sum.allocs += one.allocs;
-        sum.frees += one.frees;
-        sum.taken += one.taken;
-        sum.ahead += one.ahead;
-    }
-    return sum;
-}
-
-/* All entries lie in the home zone. */
-const char *cache_check(const struct frame_cpu *cpu)
-{
-    if (load_relaxed(&cpu->chunk_count) > cpu->chunk_max)
-        return "a cache holds too many chunks";
-    for (unsigned i = 0; i < CACHE_STACKS; i++) {
-        uint32_t count = stack_count(&cpu->stack[i]);
-
-        if (count > CACHE_FRAMES)
-            return "a cache holds too many frames";
-        for (uint32_t j = 0; j < count; j++) {
-            uint64_t frame = cpu->first + cpu->stack[i].frame[j];
-
-            if (frame < cpu->zone->start || frame >= cpu->zone->end)
-                return "a cache holds a frame of another zone";
-            if (bitmap_all_free(cpu->zone, zone_slot(cpu->zone, frame), (unsigned)(frame % CHUNK_FRAMES), 1))
-                return "a cached frame is free in its chunk, too";
-        }
-    }
-    return NULL;
 }

@@ -31,7 +31,6 @@
 #define CACHE_FRAMES 40
 #define CACHE_BATCH  32 /* frames of one refill */
 #define CACHE_CHUNKS 8
-#define CACHE_DENSE  32 /* a chunk with at most so many free frames is nearly full */
 
 enum cache_stack_index {
     STACK_FIXED,  /* to hand out: contents stay where they are */
@@ -42,7 +41,7 @@ enum cache_stack_index {
 
 _Static_assert(CACHE_STACKS * CACHE_FRAMES <= 128, "what a CPU may keep from the others");
 _Static_assert(PORT_NO_CACHE == TOPO_MAX_CPUS, "the last entry of frame_cpu_table");
-_Static_assert(CHUNK_MOBILE == 1u << 10, "selects the stack");
+_Static_assert(CHUNK_RAGGED == 2 * CHUNK_MOBILE, "words below are CHUNK_BITS, and CHUNK_MOBILE selects the stack");
 
 enum cache_attention {
     CACHE_OPEN,
@@ -155,25 +154,25 @@ static inline bool cache_push(struct frame_cpu *cpu, uint64_t frame)
 static inline bool cache_push_other(struct frame_cpu *cpu, uint64_t frame)
 {
     uint64_t offset = frame - cpu->first, chunk = offset / CHUNK_FRAMES;
-    struct frame_stack *stack;
-    uint32_t low;
+    uint32_t word;
     bool kept = false;
 
     if (offset >= cpu->frames)
         return false;
-    low = (uint16_t)load_relaxed(&cpu->chunk[chunk]);
-    if (low >= 2 * CHUNK_MOBILE) /* not CHUNK_BITS */
+    word = (uint16_t)load_relaxed(&cpu->chunk[chunk]);
+    if (word >= 2 * CHUNK_MOBILE) /* not CHUNK_BITS */
         return false;
     if (cache_enter(cpu)) {
-        stack = &cpu->stack[low / CHUNK_MOBILE];
-        if ((CHUNK_FREE(low) > CACHE_DENSE && chunk != stack->chunk) || stack_count(stack) == CACHE_FRAMES) {
-            stack = &cpu->stack[STACK_OUT];
-            __builtin_prefetch(&cpu->zone->row[chunk].word[frame % CHUNK_FRAMES / WORD_BITS], 1);
-        }
-        kept = stack_count(stack) < CACHE_FRAMES;
-        if (kept) {
-            uint64_t state = load_relaxed(&stack->state);
+        struct frame_stack *stack = &cpu->stack[word / CHUNK_MOBILE];
+        uint64_t state = load_relaxed(&stack->state);
 
+        if ((CHUNK_OCCUPANCY(word) > 0 && chunk != stack->chunk) || (uint8_t)state == CACHE_FRAMES) {
+            stack = &cpu->stack[STACK_OUT];
+            state = load_relaxed(&stack->state);
+            __builtin_prefetch(&cpu->zone->row[chunk], 1);
+        }
+        kept = (uint8_t)state < CACHE_FRAMES;
+        if (kept) {
             stack->frame[(uint8_t)state] = (uint32_t)offset;
             store_relaxed(&stack->state, state + STACK_PUSH);
         }

@@ -34,36 +34,22 @@ void zone_stats(const struct zone *zone, struct frame_zone_stats *stats)
 
 /* ---- Proof --------------------------------------------------------------------------------------------- */
 
-static bool row_empty(const struct row_copy *row)
-{
-    uint64_t any = 0;
-
-    for (unsigned i = 0; i < ROW_WORDS; i++)
-        any |= row->word[i];
-    return any == 0;
-}
-
-/* A chunk by itself: state, count, order and row. */
+/* A chunk by itself: state, hints and row. */
 static const char *check_chunk(const struct zone *zone, uint64_t slot)
 {
-    uint32_t word = chunk_word(zone, slot), free = CHUNK_FREE(word);
+    uint32_t word = chunk_word(zone, slot), free;
     bool whole = whole_word(zone, slot / GROUP_CHUNKS) >> slot % GROUP_CHUNKS & 1;
     struct row_copy row = row_copy(&zone->row[slot]);
 
     if (whole != (CHUNK_STATE(word) == CHUNK_BUDDY))
         return "a chunk's state and its buddy bit differ";
-    if (!chunk_has_row(word)) {
-        if (!row_empty(&row))
-            return "a chunk that is not in use has bits";
-        return free == (whole ? CHUNK_FRAMES : 0) ? NULL : "an unbroken chunk has a wrong count";
-    }
-    if (free != row_count(&row, 0, CHUNK_FRAMES))
-        return "a chunk's count differs from its bits";
+    if (!chunk_has_row(word))
+        return row_copy_any(&row) ? "a chunk that is not in use has bits" : NULL;
+    free = row_count_all(&row);
     if (free == CHUNK_FRAMES)
         return "a whole chunk is not the buddy's";
-    if (free > 0 && (CHUNK_ORDER(word) < row_largest_block(&row) ||
-                     (CHUNK_ORDER(word) > row_largest_block(&row) && (word & CHUNK_OWNED) == 0)))
-        return "a chunk's order differs from its bits";
+    if (free > 0 && (word & CHUNK_OWNED) == 0 && !chunk_hints_hold(word, &row))
+        return "a chunk's hints differ from its bits";
     for (unsigned i = 0; CHUNK_STATE(word) == CHUNK_RAGGED && i < CHUNK_FRAMES; i++) {
         if (row_count(&row, i, 1) != 0 && !managed_contains(zone_frame(zone, slot) + i, 1))
             return "a frame is free that was never handed over";
@@ -74,23 +60,27 @@ static const char *check_chunk(const struct zone *zone, uint64_t slot)
 /* One group: its chunks, and what the listings say about it and them. Adds what it counts to *sum. */
 static const char *check_group(const struct zone *zone, uint64_t group, struct frame_zone_stats *sum)
 {
-    uint64_t expected[CHUNK_PLACES] = {0};
+    uint64_t expected[CHUNK_PLACES] = {0}, allowed[CHUNK_PLACES] = {0};
 
     for (unsigned i = 0; i < GROUP_CHUNKS; i++) {
         uint64_t slot = group * GROUP_CHUNKS + i;
-        uint32_t place = chunk_place(zone, slot), word = chunk_word(zone, slot);
+        uint32_t place = chunk_place(zone, slot), stays = chunk_stays(zone, slot), word = chunk_word(zone, slot);
         const char *broken = check_chunk(zone, slot);
 
         if (broken != NULL)
             return broken;
         if (place != LISTING_NOWHERE)
             expected[place] |= UINT64_C(1) << i;
-        sum->free += CHUNK_FREE(word);
+        if (stays != LISTING_NOWHERE)
+            allowed[stays] |= UINT64_C(1) << i;
+        sum->free += chunk_free(zone, slot);
         sum->chunks += CHUNK_STATE(word) != CHUNK_OFFLINE;
         sum->whole_chunks += CHUNK_STATE(word) == CHUNK_BUDDY;
     }
     for (uint32_t place = 0; place < CHUNK_PLACES; place++) {
-        if (load_relaxed(&listing_set(&zone->chunks_by_use, place)[group]) != expected[place])
+        uint64_t set = load_relaxed(&listing_set(&zone->chunks_by_use, place)[group]);
+
+        if ((expected[place] & ~set) != 0 || (set & ~(expected[place] | allowed[place])) != 0)
             return "a chunk is in the wrong set";
     }
     for (uint32_t place = 0; place < GROUP_PLACES; place++) {

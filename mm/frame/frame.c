@@ -153,7 +153,7 @@ static bool cacheable(const struct frame_request *request, const struct frame_cp
            pressure_allows(cpu->zone, cpu->zone->kind, request->count, request->flags);
 }
 
-/* *from is the cache's zone if it had to be asked, else untouched. */
+/* *from is the cache's zone if it had to be asked, or a chunk was taken; else untouched. */
 static bool alloc_cached(const struct frame_request *request, uint64_t *first, struct zone **from)
 {
     struct frame_cpu *cpu = frame_cpu_table[port_cache()];
@@ -163,7 +163,7 @@ static bool alloc_cached(const struct frame_request *request, uint64_t *first, s
     if (!cacheable(request, cpu))
         return false;
     done = request->count == 1 ? cache_alloc(cpu, mobile, first) : cache_alloc_chunk(cpu, mobile, first);
-    if (load_relaxed(&cpu->filled) != filled)
+    if (load_relaxed(&cpu->filled) != filled || (done && request->count > 1))
         *from = cpu->zone;
     return done;
 }
@@ -333,7 +333,7 @@ status_t free_judged(uint64_t first, uint64_t count)
     struct zone *zone;
     status_t status;
 
-    if ((count == 1 && cache_free(cpu, first)) || (count == CHUNK_FRAMES && cache_free_chunk(cpu, first))) {
+    if (count == 1 && cache_free(cpu, first)) {
         pressure_given(cpu->zone);
         return OK;
     }
@@ -348,10 +348,17 @@ status_t free_judged(uint64_t first, uint64_t count)
     return status;
 }
 
+/* Caches are off where frees are to be judged first. */
 static __attribute__((noinline)) status_t free_slowly(uint64_t first, uint64_t count)
 {
-    status_t status = debugging() ? debug_freeing(first, count, port_caller()) : OK;
+    struct frame_cpu *cpu = frame_cpu_table[port_cache()];
+    status_t status;
 
+    if (count == CHUNK_FRAMES && cache_free_chunk(cpu, first)) {
+        pressure_given(cpu->zone);
+        return OK;
+    }
+    status = debugging() ? debug_freeing(first, count, port_caller()) : OK;
     return status == OK ? free_judged(first, count) : status;
 }
 

@@ -74,7 +74,7 @@ static uint64_t walk_group(const struct zone *zone, uint64_t group, uint64_t who
 
         if ((whole >> i & 1) != 0) {
             run += CHUNK_FRAMES;
-        } else if (chunk_has_row(word) && CHUNK_FREE(word) > 0) {
+        } else if (chunk_has_row(word)) {
             struct row_copy row = row_copy(&zone->row[slot]);
 
             count_row(&row, small);
@@ -177,7 +177,7 @@ uint32_t frame_chunk_free(unsigned index, pfn_t frame)
         if (group >= span->group && group - span->group < span->groups) {
             uint32_t word = chunk_word(zone, zone_slot(zone, frame.v));
 
-            return CHUNK_STATE(word) == CHUNK_OFFLINE ? FRAME_NO_CHUNK : CHUNK_FREE(word);
+            return CHUNK_STATE(word) == CHUNK_OFFLINE ? FRAME_NO_CHUNK : chunk_free(zone, zone_slot(zone, frame.v));
         }
     }
     return FRAME_NO_CHUNK;

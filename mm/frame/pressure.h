@@ -19,7 +19,9 @@ void pressure_settle(void);
 /* Whether a zone surely has so many free frames. */
 static inline bool pressure_plenty(const struct zone *zone, uint64_t frames)
 {
-    return load_relaxed(&zone->whole_chunks) * CHUNK_FRAMES >= frames;
+    int64_t whole = (int64_t)load_relaxed(&zone->whole_chunks); /* less what was deducted ahead: may be negative */
+
+    return whole > 0 && (uint64_t)whole * CHUNK_FRAMES >= frames;
 }
 
 bool pressure_leaves(const struct zone *zone, zone_kind_t top, uint64_t count, uint32_t flags);

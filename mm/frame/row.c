@@ -10,6 +10,22 @@ unsigned row_count(const struct row_copy *row, unsigned at, unsigned count)
     return set;
 }
 
+/* As bit_count(), but what the bytes of all words have is added up once. */
+unsigned row_count_all(const struct row_copy *row)
+{
+    uint64_t bytes = 0;
+
+    for (unsigned i = 0; i < ROW_WORDS; i++) {
+        uint64_t word = row->word[i];
+
+        word -= (word >> 1) & UINT64_C(0x5555555555555555);
+        word = (word & UINT64_C(0x3333333333333333)) + ((word >> 2) & UINT64_C(0x3333333333333333));
+        bytes += (word + (word >> 4)) & UINT64_C(0x0f0f0f0f0f0f0f0f);
+    }
+    bytes = (bytes & UINT64_C(0x00ff00ff00ff00ff)) + ((bytes >> 8) & UINT64_C(0x00ff00ff00ff00ff));
+    return (unsigned)((bytes * UINT64_C(0x0001000100010001)) >> 48);
+}
+
 unsigned row_largest_block(const struct row_copy *row)
 {
     uint64_t full = 0; /* a bit per word that is all ones */

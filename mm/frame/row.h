@@ -41,15 +41,20 @@ static inline struct row_copy row_copy(const struct row *row)
     return copy;
 }
 
-/* Stores a row that nobody else touches. */
-static inline void row_store(struct row *row, const struct row_copy *copy)
+static inline bool row_copy_any(const struct row_copy *row)
 {
+    uint64_t any = 0;
+
     for (unsigned i = 0; i < ROW_WORDS; i++)
-        store_relaxed(&row->word[i], copy->word[i]);
+        any |= row->word[i];
+    return any != 0;
 }
 
 /* Set bits among count bits from at on. count ≥ 1, at + count ≤ 512. */
 unsigned row_count(const struct row_copy *row, unsigned at, unsigned count);
+
+/* Set bits of the whole row. */
+unsigned row_count_all(const struct row_copy *row);
 
 /* The order of the largest set, aligned run, 0 … 9; 0 also if none is set. */
 unsigned row_largest_block(const struct row_copy *row);

@@ -54,25 +54,37 @@ static bool all_pieces(const struct zone *zone, const struct pieces *run, piece_
     return run->tail == 0 || holds(zone, slot, 0, run->tail);
 }
 
-static void put_whole(struct zone *zone, uint64_t slot, uint64_t count)
+/* Returns how many frames were free already. Those are none of ours to give. */
+static uint64_t put_whole(struct zone *zone, uint64_t slot, uint64_t count)
 {
-    for (uint64_t i = 0; i < count; i++) {
-        if (!chunk_put_whole(zone, slot + i))
-            freed_twice(slot + i);
+    uint64_t end = slot + count, from = slot, refused = 0;
+
+    for (uint64_t at = slot; at < end; at++) {
+        if (chunk_put_whole(zone, at))
+            continue;
+        if (at > from)
+            buddy_put(zone, from, at - from);
+        from = at + 1;
+        refused += CHUNK_FRAMES;
     }
-    buddy_put(zone, slot, count);
+    if (end > from)
+        buddy_put(zone, from, end - from);
+    return refused;
 }
 
-static void put_part(struct zone *zone, uint64_t slot, unsigned at, unsigned count)
+void zone_drop_strays(struct zone *zone, uint64_t slot, uint64_t count)
 {
-    if (bitmap_put(zone, slot, at, count) != OK)
-        freed_twice(slot);
+    if (count == 0)
+        return;
+    fetch_add(&zone->free, -count);
+    port_report("%llu frames from %#llx on were freed though they were free", (unsigned long long)count,
+                (unsigned long long)zone_frame(zone, slot));
 }
 
 /* Takes a run, or nothing if another CPU has a part of it. */
 static bool take(struct zone *zone, const struct pieces *run, bool mobile)
 {
-    uint64_t whole = run->slot + (run->head > 0);
+    uint64_t whole = run->slot + (run->head > 0), strays = 0;
 
     if (run->head > 0 && !bitmap_take(zone, run->slot, run->at, run->head, mobile))
         return false;
@@ -83,28 +95,26 @@ static bool take(struct zone *zone, const struct pieces *run, bool mobile)
     if (run->tail == 0 || bitmap_take(zone, whole + run->whole, 0, run->tail, mobile))
         return true;
     if (run->whole > 0)
-        put_whole(zone, whole, run->whole);
+        strays += put_whole(zone, whole, run->whole);
 put_head:
     if (run->head > 0)
-        put_part(zone, run->slot, run->at, run->head);
+        strays += bitmap_put(zone, run->slot, run->at, run->head);
+    zone_drop_strays(zone, run->slot, strays);
     return false;
 }
 
-/* Gives back a run of which nothing is free. One frame may turn out to be given back by another CPU at this moment
- * (ERR_BUSY); with longer runs that is beyond repair. */
-static status_t put(struct zone *zone, const struct pieces *run)
+/* Gives back a run; returns how many of its frames were free already. */
+static uint64_t put(struct zone *zone, const struct pieces *run)
 {
-    uint64_t slot = run->slot;
+    uint64_t slot = run->slot, refused = 0;
 
-    if (run->head == 1 && run->whole == 0 && run->tail == 0)
-        return bitmap_put_word(zone, slot, run->at / WORD_BITS, UINT64_C(1) << run->at % WORD_BITS);
     if (run->head > 0)
-        put_part(zone, slot++, run->at, run->head);
+        refused += bitmap_put(zone, slot++, run->at, run->head);
     if (run->whole > 0)
-        put_whole(zone, slot, run->whole);
+        refused += put_whole(zone, slot, run->whole);
     if (run->tail > 0)
-        put_part(zone, slot + run->whole, 0, run->tail);
-    return OK;
+        refused += bitmap_put(zone, slot + run->whole, 0, run->tail);
+    return refused;
 }
 
 static bool find(struct zone *zone, const struct want *want, uint64_t *first)
@@ -124,6 +134,12 @@ static bool find(struct zone *zone, const struct want *want, uint64_t *first)
                                           cache_find_owned(zone, want, first));
 }
 
+/* Whether a chunk was on the move since `moves` was read: then its frames may have looked taken. */
+static bool moved(const struct zone *zone, uint64_t moves)
+{
+    return (uint32_t)moves != 0 || load_seq_cst(&zone->moves) != moves;
+}
+
 /* Whether a search that found nothing may be believed. It may have passed by a chunk that was on its way between bitmap
  * and buddy, or from one set to another. The former is known for sure; the latter is if any free frame would have done,
  * and a longer run may be refused for it. */
@@ -131,8 +147,7 @@ static bool believable(const struct zone *zone, const struct want *want, uint64_
 {
     bool any_would_do = want->count == 1 && want->align == 1 && want->end >= zone->end;
 
-    return (uint32_t)moves == 0 && load_seq_cst(&zone->moves) == moves &&
-           !(any_would_do && zone_free_frames(zone) > 0);
+    return !moved(zone, moves) && !(any_would_do && zone_free_frames(zone) > 0);
 }
 
 bool zone_alloc(struct zone *zone, const struct want *want, uint64_t *first)
@@ -161,13 +176,20 @@ bool zone_alloc_at(struct zone *zone, uint64_t first, uint64_t count, bool mobil
 {
     struct pieces run = pieces_of(zone, first, count);
 
-    if (!all_pieces(zone, &run, bitmap_all_free) || !take(zone, &run, mobile)) {
-        fetch_add(&zone->failures, 1);
-        return false;
+    for (unsigned tries = 0; tries < SEARCHES; tries++) {
+        uint64_t moves = load_seq_cst(&zone->moves);
+
+        if (all_pieces(zone, &run, bitmap_all_free) && take(zone, &run, mobile)) {
+            fetch_add(&zone->free, -count);
+            fetch_add(&zone->allocs, 1);
+            return true;
+        }
+        if (!moved(zone, moves))
+            break;
+        port_cpu_relax();
     }
-    fetch_add(&zone->free, -count);
-    fetch_add(&zone->allocs, 1);
-    return true;
+    fetch_add(&zone->failures, 1);
+    return false;
 }
 
 /* Whether a piece lies in a chunk of which every frame is managed. */
@@ -176,7 +198,7 @@ static bool chunk_managed(const struct zone *zone, uint64_t slot, unsigned at, u
     uint32_t state = CHUNK_STATE(chunk_word(zone, slot));
 
     (void)at, (void)count;
-    return state == CHUNK_BITS || state == CHUNK_BUDDY;
+    return state == CHUNK_BITS || state == CHUNK_BUDDY || state == CHUNK_HUGE;
 }
 
 static status_t may_free(const struct zone *zone, const struct pieces *run, uint64_t first, uint64_t count)
@@ -197,14 +219,17 @@ status_t zone_free(struct zone *zone, uint64_t first, uint64_t count)
 {
     struct pieces run = pieces_of(zone, first, count);
     status_t status = may_free(zone, &run, first, count);
+    uint64_t refused;
 
-    if (status == OK)
-        status = put(zone, &run);
-    if (status == OK) {
-        fetch_add(&zone->free, count);
-        fetch_add(&zone->frees, 1);
-    }
-    return status;
+    if (status != OK)
+        return status;
+    refused = put(zone, &run);
+    fetch_add(&zone->free, count - refused);
+    fetch_add(&zone->frees, refused < count);
+    if (refused > 0 && refused < count)
+        port_report("%llu of the %llu frames from %#llx on were freed by another CPU meanwhile",
+                    (unsigned long long)refused, (unsigned long long)count, (unsigned long long)first);
+    return refused == 0 ? OK : ERR_BUSY;
 }
 
 void zone_manage(struct zone *zone, uint64_t first, uint64_t count)
@@ -216,14 +241,17 @@ void zone_manage(struct zone *zone, uint64_t first, uint64_t count)
     if (run.tail > 0)
         bitmap_open(zone, run.slot + (run.head > 0) + run.whole);
     fetch_add(&zone->managed, count);
-    if (put(zone, &run) != OK)
+    if (put(zone, &run) != 0)
         port_panic("a frame was free before it was handed over");
     fetch_add(&zone->free, count);
 }
 
+/* Counters are read one by one: their sum may for a moment be less than none. */
 uint64_t zone_free_frames(const struct zone *zone)
 {
-    return load_relaxed(&zone->free) - cache_sums(zone).taken;
+    int64_t free = (int64_t)(load_relaxed(&zone->free) - cache_sums(zone).taken);
+
+    return free > 0 ? (uint64_t)free : 0;
 }
 
 frame_state_t zone_query(const struct zone *zone, uint64_t frame)

@@ -2,7 +2,7 @@
  *
  * Inside mm/frame: what a zone is made of.
  *
- *   chunk   512 frames. A 32-bit word {free count, mobile, state, order, sequence} and a row of 512 bits, 1 = free.
+ *   chunk   512 frames. A row of 512 bits, 1 = free, and a 32-bit word {state, class, hints about the row}.
  *   group   64 chunks (128 MiB): one word of `whole`, a bit per chunk that the buddy owns.
  *   spans   stretches of groups. Address space without RAM between them has no metadata at all. Chunks and
  *           groups are numbered through all spans of the zone in address order: a chunk's number is its slot,
@@ -15,16 +15,17 @@
  * its bits are set.
  *
  * There are no locks. What everything rests on:
- *   1. A chunk's count is taken down before its bits are, and put up after they are put back. So a chunk has at
- *      least as many free bits as its count says, whoever has lowered the count is owed that many bits, and at 512
- *      all bits are free and nobody is owed any.
- *   2. Only the compare-and-swap that takes the count to 512 makes a chunk the buddy's (CHUNK_BUDDY). Whoever did it
- *      clears the row, then sets the bit in `whole`. Whoever clears a bit of `whole` owns the chunk until it stores
- *      a new word. In between nobody else touches word or row.
- *   3. The row of a chunk that is whole, offline or taken whole is all zero; so a run of whole chunks is allocated and
- *      freed without touching rows.
- *   4. The order in a chunk word is never too low while nobody is at work: frees raise it in the same
- *      compare-and-swap that raises the count, and lowering it fails if a free came between (`sequence`).
+ *   1. The row alone says which frames of a chunk are free. Whoever clears a set bit has the frame; whoever sets a bit
+ *      looks at the row afterwards, and so does whoever puts back what it took in vain.
+ *   2. Who sees a row of all ones takes its words in rising order, each with one compare-and-swap. Whoever has all
+ *      eight has the chunk: it makes the chunk the buddy's (CHUNK_BUDDY), then sets the bit in `whole`. Whoever clears a
+ *      bit of `whole` owns the chunk until it stores a new word. In between nobody else touches word or row.
+ *   3. The row of a chunk that is whole, offline or taken whole (CHUNK_HUGE) is all zero; so a run of whole chunks is
+ *      allocated and freed without touching rows. The first part of it that is freed makes its chunk an ordinary one.
+ *   4. The hints in a chunk word decide where it is listed. While nobody is at work the order is that of the
+ *      largest free block, the occupancy that of the free frames or of up to 24 less, and every chunk with free
+ *      frames is in the set of its hints, unless a CPU owns it. Chunks without may be in the first set of their class:
+ *      refills leave them there, and the search that meets too many takes them out.
  *   5. A chunk on its way between bitmap and buddy is in sight of nobody. `moves` counts such moments, so that a
  *      search that found nothing knows whether to look again.
  *
@@ -49,22 +50,24 @@
 #define GROUP_NONE   UINT64_MAX
 #define GROUP_STRIPES 8u /* words in a cache line */
 
-/* A chunk word. The low half alone says whether a chunk is an ordinary one, of which class, and how full:
- * see cache.c. */
-#define CHUNK_FREE(word)   ((uint32_t)(word) & 0x3ffu) /* 0 … 512 */
-#define CHUNK_MOBILE       (1u << 10)                  /* class of the runs in it */
-#define CHUNK_STATE(word)  ((uint32_t)(word) & (3u << 11))
-#define CHUNK_ORDER(word)  ((uint32_t)(word) >> 16 & 0xfu) /* of the largest aligned free block, if any are free */
-#define CHUNK_ORDER_SHIFT  16
-#define CHUNK_OWNED        (1u << 20) /* a CPU fills its cache from it; not listed meanwhile */
-#define CHUNK_SEQUENCE     (1u << 21) /* one of 2048; counts frees */
+/* A chunk word. The hints say what its row is like: by them it is listed. */
+#define CHUNK_ORDER(word)     ((uint32_t)(word) & 0xfu)      /* of the largest aligned free block */
+#define CHUNK_OCCUPANCY(word) ((uint32_t)(word) >> 4 & 0x3u) /* by how many frames are free: about */
+#define CHUNK_OCCUPANCY_SHIFT 4
+#define CHUNK_HINTS           0x3fu
+#define CHUNK_OWNED           (1u << 6) /* a CPU fills its cache from it; not listed meanwhile */
+#define CHUNK_MOBILE          (1u << 7) /* class of the runs in it */
+#define CHUNK_STATE(word)     ((uint32_t)(word) & (7u << 8))
+#define CHUNK_SEQUENCE        (1u << 16) /* one of 2^16; counts how often the chunk has become whole */
 
-#define CHUNK_BITS    (0u << 11) /* the row says which frames are free; not all are */
-#define CHUNK_RAGGED  (1u << 11) /* as BITS, but some frames may not be managed: whoever frees must ask */
-#define CHUNK_BUDDY   (2u << 11) /* all free, and its bit in `whole` set */
-#define CHUNK_OFFLINE (3u << 11) /* no frame of it is managed */
+#define CHUNK_BITS    (0u << 8) /* the row says which frames are free; not all are */
+#define CHUNK_RAGGED  (1u << 8) /* as BITS, but some frames may not be managed: whoever frees must ask */
+#define CHUNK_BUDDY   (2u << 8) /* all free, and its bit in `whole` set */
+#define CHUNK_HUGE    (3u << 8) /* none free: taken as a whole */
+#define CHUNK_OFFLINE (4u << 8) /* no frame of it is managed */
 
-/* By how many frames are free: the fewer, the rather a chunk is used. */
+/* By how many frames are free: the fewer, the rather a chunk is used. In the first are those with so many at most. */
+#define CHUNK_SPARSE 32
 #define OCCUPANCIES  4
 #define CHUNK_PLACES (2 * OCCUPANCIES * CHUNK_SHIFT)
 #define GROUP_PLACES 7 /* orders 9 … 15 */
@@ -199,22 +202,13 @@ uint32_t group_place(const void *zone, uint64_t group);
  * whole chunk is broken, and what remains of it listed, in the mobility class asked for. */
 bool bitmap_take(struct zone *zone, uint64_t slot, unsigned at, unsigned count, bool mobile);
 
-/* Takes up to `most` frames of one partly used chunk, its lowest; returns how many, 0 if there are none. If it still
- * has some then, and own is true, the chunk is out of sight of other CPUs until bitmap_disown(). */
-unsigned bitmap_take_some(struct zone *zone, uint64_t slot, unsigned most, bool own, uint16_t *at);
+/* Gives back [at, at + count) of one chunk. Returns how many of them were free already, and so were not given back now. */
+MUST_CHECK unsigned bitmap_put(struct zone *zone, uint64_t slot, unsigned at, unsigned count);
 
-/* Puts a chunk in sight again, if it is out of it. */
-void bitmap_disown(struct zone *zone, uint64_t slot);
-
-/* Gives back [at, at + count) of one chunk. ERR_BUSY: some are free already; nothing was changed. Panics if another
- * CPU gives some of them back at this very moment. */
-MUST_CHECK status_t bitmap_put(struct zone *zone, uint64_t slot, unsigned at, unsigned count);
-
-/* Gives back the frames of one word of a chunk's row, a bit each. The same. */
-MUST_CHECK status_t bitmap_put_word(struct zone *zone, uint64_t slot, unsigned index, uint64_t bits);
-
-/* Panics: two CPUs give back the same frames at the same moment. */
-_Noreturn void freed_twice(uint64_t slot);
+/* Gives back the frames of one word of a chunk's row, a bit each. Returns those that were free already, and so were not
+ * given back now. A frame that another CPU gives back at this very moment, and with it a whole chunk, may be reported
+ * (port_report) instead. */
+MUST_CHECK uint64_t bitmap_put_word(struct zone *zone, uint64_t slot, unsigned index, uint64_t bits);
 
 /* A chunk of which no frame is managed yet takes frames from now on. Any number of CPUs may say so. */
 void bitmap_open(struct zone *zone, uint64_t slot);
@@ -229,6 +223,12 @@ void chunk_take_whole(struct zone *zone, uint64_t slot, bool mobile);
 /* A chunk with no free frames (or offline) becomes the buddy's: the caller sets its bit. False: it is not so. */
 bool chunk_put_whole(struct zone *zone, uint64_t slot);
 
+/* Whether the hints of a listed chunk are what its row calls for; nobody changes it meanwhile. */
+bool chunk_hints_hold(uint32_t word, const struct row_copy *row);
+
+/* Free frames of a chunk: what a row says that others may change. */
+unsigned chunk_free(const struct zone *zone, uint64_t slot);
+
 /* Whether all of [at, at + count) of a chunk is free; whether none is. */
 bool bitmap_all_free(const struct zone *zone, uint64_t slot, unsigned at, unsigned count);
 bool bitmap_none_free(const struct zone *zone, uint64_t slot, unsigned at, unsigned count);
@@ -240,12 +240,30 @@ bool bitmap_find(struct zone *zone, const struct want *want, bool mobile, uint64
 /* The first frame of a run of < 512 frames in a given chunk with a row. */
 bool bitmap_find_in(const struct zone *zone, const struct want *want, uint64_t slot, uint64_t *frame);
 
-/* Takes up to `most` frames of the fullest chunk of a mobility class, as bitmap_take_some with `own`, looking from slot
- * `from` on and then from the start. Returns how many; 0: there are none, or other CPUs were faster. */
-unsigned bitmap_take_fullest(struct zone *zone, bool mobile, uint64_t from, unsigned most, uint64_t *slot, uint16_t *at);
-
-/* Where a chunk belongs. */
+/* Where a chunk belongs; where it may be found listed, though it is empty. */
 uint32_t chunk_place(const void *zone, uint64_t slot);
+uint32_t chunk_stays(const struct zone *zone, uint64_t slot);
+
+/* ---- refill.c: frames for caches -------------------------------------------------------------------------- */
+
+/* Where frames that are taken go: below *frame, counted from `first`, as far as there is room. */
+struct batch {
+    uint64_t first;
+    uint32_t *frame;
+    unsigned room;
+    uint64_t owned; /* set to a chunk that is out of sight of other CPUs from now on */
+};
+
+/* Takes frames of a chunk, its lowest. False: it has none. */
+bool bitmap_take_some(struct zone *zone, uint64_t slot, struct batch *batch);
+
+/* Takes frames of the fullest chunks of a mobility class, looking from slot *from on and then from the start; *from is
+ * where to go on. Of a chunk that is not among the fullest, and has frames left, the caller becomes the owner. False:
+ * there are none, or other CPUs were faster. */
+bool bitmap_take_fullest(struct zone *zone, bool mobile, uint64_t *from, struct batch *batch);
+
+/* Puts a chunk in sight again, if it is out of it. */
+void bitmap_disown(struct zone *zone, uint64_t slot);
 
 /* ---- zone.c: both together ----------------------------------------------------------------------------- */
 
@@ -253,6 +271,10 @@ bool zone_alloc(struct zone *zone, const struct want *want, uint64_t *first);
 
 /* Takes exactly these frames of the zone if all are free. */
 bool zone_alloc_at(struct zone *zone, uint64_t first, uint64_t count, bool mobile);
+
+/* Frames that we had turn out to be free: somebody freed them wrongly, and they were counted. Takes them off the account
+ * and reports it. `slot`: about where. */
+void zone_drop_strays(struct zone *zone, uint64_t slot, uint64_t count);
 
 /* What zone_free would say. */
 MUST_CHECK status_t zone_may_free(const struct zone *zone, uint64_t first, uint64_t count);

@@ -24,7 +24,11 @@ static uint64_t metadata_room;
 static unsigned chunks; /* of the current one */
 static bool without_caches;
 
-static bool held[MACHINE_CHUNKS * CHUNK_FRAMES];
+/* In all reserves: so many at most, by FRAME_RESERVE_SHARE. */
+#define RESERVED_MAX (MACHINE_CHUNKS * CHUNK_FRAMES / FRAME_RESERVE_SHARE + 1)
+static uint64_t reserved; /* when the machine started */
+
+static bool held[MACHINE_CHUNKS * CHUNK_FRAMES + RESERVED_MAX];
 static struct run run[RUNS]; /* count 0: unused */
 
 static void must(status_t status)
@@ -33,8 +37,8 @@ static void must(status_t status)
         port_panic("the tiny machine: %s", status_name(status));
 }
 
-/* `reserved` frames more than the chunks have, for the emergency reserves. */
-static void describe(struct memmap *memory, struct topo *nodes, uint64_t held_back, uint64_t reserved)
+/* `extra` frames more than the chunks have, for the emergency reserves. */
+static void describe(struct memmap *memory, struct topo *nodes, uint64_t held_back, uint64_t extra)
 {
     uint64_t start = BASE * FRAME_SIZE, size = chunks * CHUNK_FRAMES * FRAME_SIZE;
     uint64_t held_size = held_back * FRAME_SIZE;
@@ -45,8 +49,8 @@ static void describe(struct memmap *memory, struct topo *nodes, uint64_t held_ba
     must(topo_add_node(nodes, 0, &node));
     for (unsigned cpu = 0; cpu < EXPLORE_THREADS; cpu++)
         must(topo_add_cpu(nodes, cpu, cpu, node, true));
-    must(topo_add_range(nodes, node, start, size + reserved * FRAME_SIZE, false));
-    must(memmap_claim(memory, start, size + reserved * FRAME_SIZE, MEM_USABLE, SOURCE_KERNEL, 0, true));
+    must(topo_add_range(nodes, node, start, size + extra * FRAME_SIZE, false));
+    must(memmap_claim(memory, start, size + extra * FRAME_SIZE, MEM_USABLE, SOURCE_KERNEL, 0, true));
     if (held_back > 0)
         must(memmap_claim(memory, start + size - held_size, held_size, MEM_MODULE, SOURCE_KERNEL, 0, true));
     topo_settle(nodes);
@@ -79,6 +83,8 @@ static void start(unsigned index, uint64_t held_back)
         describe(&map[index], &topo[index], held_back, frame_reserved());
     }
     start_described(index);
+    reserved = frame_reserved();
+    EXPLORE_CHECK(reserved <= RESERVED_MAX);
     must(frame_watermarks_set(0, &(struct frame_watermarks){0}));
     frame_set_caching(!without_caches);
     without_caches = false;
@@ -132,13 +138,18 @@ static struct run *take(struct frame_request request)
     EXPLORE_CHECK(status == OK || status == ERR_NO_MEMORY);
     if (status != OK)
         return NULL;
-    EXPLORE_CHECK(first.v >= BASE && first.v + request.count <= BASE + chunks * CHUNK_FRAMES);
+    EXPLORE_CHECK(first.v >= BASE && first.v + request.count <= BASE + chunks * CHUNK_FRAMES + reserved);
     for (uint64_t i = first.v - BASE; i < first.v - BASE + request.count; i++) {
         if (held[i])
             explore_fail("frame %llu of the machine is handed out twice", (unsigned long long)i);
         held[i] = true;
     }
     return run_enter(first.v, request.count);
+}
+
+status_t machine_free(uint64_t at, uint64_t count)
+{
+    return frame_free(pfn(BASE + at), count);
 }
 
 struct run *run_take(uint64_t count)
@@ -154,11 +165,21 @@ struct run *run_take_at(uint64_t at, uint64_t count)
     return taken;
 }
 
+struct run *run_take_classed(frame_reserve_t class)
+{
+    return take((struct frame_request){.count = 1, .reserve = class});
+}
+
 static struct run *needed(struct run *taken, uint64_t count)
 {
     if (taken == NULL)
         explore_fail("a request for %llu frames is refused", (unsigned long long)count);
     return taken;
+}
+
+struct run *run_need_classed(frame_reserve_t class)
+{
+    return needed(run_take_classed(class), 1);
 }
 
 struct run *run_need(uint64_t count)
@@ -187,16 +208,26 @@ void run_give(struct run *given)
     EXPLORE_CHECK(frame_free(pfn(frames.first), frames.count) == OK);
 }
 
+void run_gone(struct run *given, uint64_t count)
+{
+    memset(held + (given->first - BASE), false, count);
+    given->count = 0;
+}
+
 bool run_try_give(struct run *given, uint64_t count)
 {
     status_t status = frame_free(pfn(given->first), count);
 
     EXPLORE_CHECK(status == OK || status == ERR_BUSY);
-    if (status == OK) {
-        memset(held + (given->first - BASE), false, count);
-        given->count = 0;
-    }
+    if (status == OK)
+        run_gone(given, count);
     return status == OK;
+}
+
+/* The last frame of all: scenarios use up no reserve of the class that is filled last. */
+void machine_free_reserved(void)
+{
+    EXPLORE_CHECK(frame_free(pfn(BASE + chunks * CHUNK_FRAMES + reserved - 1), 1) == ERR_BUSY);
 }
 
 unsigned runs_held(void)
@@ -221,6 +252,27 @@ static void check(uint64_t free_expected)
                      (unsigned long long)free_expected);
 }
 
+/* Chunks of which a reserve has a frame. None unless some were taken and others put there. */
+static uint64_t chunks_with_reserved(void)
+{
+    struct frame_reserve_info info;
+    uint64_t taken = 0, count = 0;
+
+    for (unsigned class = FRAME_RESERVE_NONE + 1; class < FRAME_RESERVE_CLASSES; class++) {
+        frame_reserve_info(0, (frame_reserve_t)class, &info);
+        taken += info.taken;
+    }
+    for (uint64_t chunk = 0; taken > 0 && chunk < chunks; chunk++) {
+        unsigned zone = 0;
+        bool any = false;
+
+        for (uint64_t i = 0; i < CHUNK_FRAMES && !any; i++)
+            any = frame_query(pfn(BASE + chunk * CHUNK_FRAMES + i), &zone) == FRAME_RESERVED;
+        count += any;
+    }
+    return count;
+}
+
 void machine_finish(void)
 {
     struct frame_zone_stats stats;
@@ -236,5 +288,5 @@ void machine_finish(void)
     frame_drain();
     check(frame_managed() - frame_reserved());
     frame_zone_stats(0, &stats);
-    EXPLORE_CHECK(stats.whole_chunks == frame_managed() / CHUNK_FRAMES);
+    EXPLORE_CHECK(stats.whole_chunks == frame_managed() / CHUNK_FRAMES - chunks_with_reserved());
 }

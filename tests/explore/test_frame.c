@@ -248,6 +248,29 @@ SCENARIOS(made_whole_and_broken, all_but_one, .body = {give, need_1}, .finish = 
 SCENARIOS(made_whole_for_one_of_two, all_but_one, .body = {give_and_take_huge, take_1},
           .finish = one_or_two_held);
 
+/* A frame changes hands while the chunk that it makes incomplete is being claimed. */
+static struct run *passed;
+
+static void all_but_one_to_pass(void)
+{
+    all_but_one();
+    passed = NULL;
+}
+
+static void take_to_pass(void)
+{
+    passed = run_take(1);
+}
+
+static void give_passed(void)
+{
+    if (passed != NULL)
+        run_give(passed);
+}
+
+SCENARIOS(made_whole_after_all, all_but_one_to_pass, .body = {give, take_to_pass, give_passed},
+          .finish = none_or_one_held);
+
 static void one_huge(void)
 {
     machine_start(1);
@@ -380,7 +403,17 @@ static void one_given(void)
     machine_finish();
 }
 
-/* A single frame that is freed into two caches is reported; one that goes to its zone, refused. */
+/* Both may be told that some frames were free already, when each was first with a part. */
+static void run_given(void)
+{
+    frame_drain();
+    EXPLORE_CHECK(given == 1 || explore_reports() > 0);
+    if (given == 0)
+        run_gone(kept[0], 80);
+    machine_finish();
+}
+
+/* A single frame that is freed into two caches is reported; one that goes to its zone, refused or reported. */
 static void single_to_give_at_once(void)
 {
     machine_without_caches();
@@ -390,11 +423,85 @@ static void single_to_give_at_once(void)
 SCENARIO(frame, single_freed_twice, .setup = single_to_give, .body = {try_give_1, try_give_1},
          .finish = one_given, .misuse = true);
 SCENARIO(frame, single_freed_twice_uncached, .setup = single_to_give_at_once,
-         .body = {try_give_1, try_give_1}, .finish = one_given);
-SCENARIOS(run_freed_twice, eighty_to_give, .body = {try_give_80, try_give_80}, .finish = one_given,
+         .body = {try_give_1, try_give_1}, .finish = one_given, .misuse = true);
+SCENARIOS(run_freed_twice, eighty_to_give, .body = {try_give_80, try_give_80}, .finish = run_given,
           .misuse = true);
 SCENARIOS(huge_freed_twice, huge_to_give, .body = {try_give_huge, try_give_huge}, .finish = one_given,
           .misuse = true);
+
+/* Two frames of a chunk that the last free is making whole are freed again: the claimer has taken their bits, so it looks
+ * as if they were not free. */
+static void one_comes_back(void)
+{
+    struct run *rest;
+
+    machine_start(1);
+    kept[0] = run_need(1);
+    rest = run_need(CHUNK_FRAMES - 1);
+    run_give(rest);
+    frame_drain();
+}
+
+static void free_two_again(void)
+{
+    given = machine_free(100, 2) == OK;
+}
+
+static void refused_or_reported(void)
+{
+    EXPLORE_CHECK(given == 0 || explore_reports() > 0);
+    machine_finish();
+}
+
+UNCACHED(frame, double_free_while_made_whole, one_comes_back, .body = {give, free_two_again}, .finish = refused_or_reported,
+         .misuse = true);
+
+/* A frame that a run holds until it finds its end taken is freed meanwhile. */
+static void hole_at_130(void)
+{
+    machine_start(1);
+    (void)run_need_at(0, 40);
+}
+
+static void take_over_the_hole(void)
+{
+    (void)run_take_at(40, 100);
+}
+
+static void make_hole_free_50(void)
+{
+    if (run_take_at(130, 1) != NULL)
+        (void)machine_free(50, 1);
+}
+
+UNCACHED(frame, double_free_of_what_is_held_in_vain, hole_at_130, .body = {take_over_the_hole, make_hole_free_50},
+         .finish = machine_finish, .misuse = true);
+
+/* A given frame that is free all the time, though its chunk becomes whole. */
+static void need_at_100(void)
+{
+    (void)run_need_at(100, 1);
+}
+
+UNCACHED(frame, given_frame_while_made_whole, one_comes_back, .body = {give, need_at_100}, .finish = one_held);
+
+/* ---- Hints --------------------------------------------------------------------------------------------- */
+
+/* Frame 511 is free, 509 and 510 come back together: then there is a pair, and the chunk moves to another place while a
+ * refill takes from where it was. */
+static void pair_comes(void)
+{
+    struct run *one;
+
+    machine_start(1);
+    kept[1] = run_need(CHUNK_FRAMES);
+    one = run_split(kept[1], 1);
+    kept[1] = run_split(kept[1], 2);
+    run_give(one);
+    frame_drain();
+}
+
+SCENARIO(frame, refill_from_where_it_was, .setup = pair_comes, .body = {take_1, give}, .finish = machine_finish);
 
 /* ---- Late memory --------------------------------------------------------------------------------------- */
 

@@ -1,28 +1,28 @@
 /* SPDX-License-Identifier: MIT
  *
- * Whether the scenarios of mm/frame would see a broken mm/frame: with one kind of read-modify-write torn
- * (torn.h) at least one of them must fail.
+ * Whether the scenarios of mm/frame would see a broken mm/frame: with one bug planted (planted.h) at least one of them
+ * must fail.
  */
 #include <stdio.h>
 
 #include "explore.h"
-#include "torn.h"
+#include "planted.h"
 
-enum torn torn_kind;
-unsigned long torn_accesses;
+enum planted planted;
+unsigned long planted_met;
 
 /* The scenario that fails for this reason alone, or NULL. */
-static const struct scenario *find(enum torn kind, struct exploration *result)
+static const struct scenario *find(enum planted bug, struct exploration *result)
 {
     const struct scenario *const *scenario = __start_explore_scenarios;
 
-    torn_accesses = 0;
+    planted_met = 0;
     for (; scenario < __stop_explore_scenarios; scenario++) {
         struct exploration whole;
 
-        torn_kind = kind;
+        planted = bug;
         explore(*scenario, result);
-        torn_kind = TORN_NONE;
+        planted = PLANTED_NONE;
         if (!result->failed)
             continue;
         explore(*scenario, &whole);
@@ -32,21 +32,23 @@ static const struct scenario *find(enum torn kind, struct exploration *result)
     return NULL;
 }
 
-#define TORN_TEST(name_, kind_)                                                                              \
-    TEST(planted, torn_##name_)                                                                              \
+/* A bug that was met nowhere is not in the sources any more: then this test proves nothing. */
+#define PLANTED_TEST(name_, bug_)                                                                            \
+    TEST(planted, name_)                                                                                     \
     {                                                                                                        \
         struct exploration result;                                                                           \
-        const struct scenario *scenario = find(kind_, &result);                                              \
+        const struct scenario *scenario = find(bug_, &result);                                               \
                                                                                                              \
-        if (torn_accesses == 0)                                                                              \
-            SKIP("mm/frame has none");                                                                       \
+        CHECK(planted_met > 0);                                                                              \
         CHECK(scenario != NULL);                                                                             \
         printf("# %s, execution %llu: %s\n", scenario->name, (unsigned long long)result.executions + 1,      \
                result.why);                                                                                  \
     }
 
-TORN_TEST(compare_exchange, TORN_COMPARE_EXCHANGE)
-TORN_TEST(exchange, TORN_EXCHANGE)
-TORN_TEST(fetch_add, TORN_ADD)
-TORN_TEST(fetch_or, TORN_OR)
-TORN_TEST(fetch_and, TORN_AND)
+PLANTED_TEST(torn_compare_exchange, TORN_COMPARE_EXCHANGE)
+PLANTED_TEST(torn_exchange, TORN_EXCHANGE)
+PLANTED_TEST(torn_fetch_add, TORN_ADD)
+PLANTED_TEST(torn_fetch_or, TORN_OR)
+PLANTED_TEST(torn_fetch_and, TORN_AND)
+PLANTED_TEST(drainer_does_not_wait, HASTY_DRAINER)
+PLANTED_TEST(owner_ignores_attention, DEAF_OWNER)

@@ -7,6 +7,7 @@
 
 #include <mm/frame_reserve.h>
 #include <mm/frame_info.h>
+#include <mm/frame_metrics.h>
 
 #include "host.h"
 #include "layout.h"
@@ -175,6 +176,39 @@ TEST(layout, cache_at_a_border_inside_a_chunk)
         CHECK(frame_query(pfn(frame), &zone) == FRAME_RESERVED || frame_free(pfn(frame), 1) == OK);
     CHECK(frame_check() == NULL);
     CHECK_EQ(frame_free_count(), total);
+    layout_end();
+}
+
+/* A CPU goes on taking from a chunk that was its own, though that has become whole and was broken by somebody else: its
+ * hints keep up. */
+TEST(layout, cache_of_a_chunk_that_was_whole_meanwhile)
+{
+    struct frame_request last = {.count = 8, .zone = ZONE_NORMAL, .flags = FRAME_AT};
+    struct frame_cpu_stats stats;
+    uint64_t held[2 * CHUNK_FRAMES], count = 0, chunk;
+    pfn_t first;
+
+    layout_begin(1);
+    layout_ram(0, MIB(64), MIB(80));
+    layout_cpus(2);
+    CHECK_EQ(layout_start(&no_limits), OK);
+    do { /* until the cache is empty, and has a chunk that was whole */
+        CHECK(count < ARRAY_LEN(held) && frame_alloc_one(0, &first) == OK);
+        held[count++] = first.v;
+        frame_cpu_stats(0, &stats);
+    } while (stats.cached[0] > 0 || align_down(held[count - 1], CHUNK_FRAMES) == align_down(held[0], CHUNK_FRAMES));
+    chunk = align_down(held[count - 1], CHUNK_FRAMES);
+    host_set_cpu(1);
+    for (uint64_t i = 0; i < count; i++)
+        CHECK(align_down(held[i], CHUNK_FRAMES) != chunk || frame_free(pfn(held[i]), 1) == OK);
+    frame_cpu_offline(1);
+    last.at = pfn(chunk + CHUNK_FRAMES - 8);
+    CHECK_EQ(frame_alloc(&last, &first), OK);
+    host_set_cpu(0);
+    for (unsigned i = 0; i < CHUNK_FRAMES; i++) {
+        CHECK_EQ(frame_alloc_one(0, &first), OK);
+        CHECK(frame_check() == NULL);
+    }
     layout_end();
 }
 

@@ -183,6 +183,30 @@ TEST(scarcity, watermarks_of_all_sizes)
     layout_end();
 }
 
+/* What goes through the caches, and is counted for the zone in batches, is seen by the watermarks. */
+TEST(scarcity, pressure_through_the_cache)
+{
+    struct frame_request request = {.count = CHUNK_FRAMES, .align = CHUNK_FRAMES, .zone = ZONE_NORMAL};
+    struct frame_pressure_info info;
+    frame_pressure_t least = FRAME_PRESSURE_NONE;
+    pfn_t first;
+
+    layout_begin(1);
+    layout_ram(0, GIB(1), GIB(2) + MIB(256));
+    CHECK_EQ(layout_start(&no_limits), OK);
+    while (frame_alloc(&request, &first) == OK) { /* bound: the chunks */
+        frame_pressure_info(0, &info);
+        CHECK(info.level >= least);
+        CHECK(info.free >= info.marks.low || info.level >= FRAME_PRESSURE_LOW);
+        CHECK(info.free >= info.marks.min || info.level >= FRAME_PRESSURE_MIN);
+        CHECK(info.free >= info.marks.critical || info.level >= FRAME_PRESSURE_CRITICAL);
+        least = info.level;
+    }
+    frame_pressure_info(0, &info);
+    CHECK(info.free < info.marks.low && info.level >= FRAME_PRESSURE_LOW);
+    layout_end();
+}
+
 /* Marks and protection follow when a zone grows. */
 TEST(scarcity, late_memory_moves_the_marks)
 {

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Machines of many kinds; on each the self-tests run, and what the monitor shows is what QEMU was told."""
 import json
+import re
 import subprocess
 from pathlib import Path
 
@@ -86,6 +87,44 @@ def frame_figures(output):
     return None if kinds == ["alloc", "alloc"] else f"not the two allocations: {kinds}"
 
 
+RESERVES = {"page tables": 8, "interrupt": 16, "reclaim": 16, "report": 4}   # of a node with two CPUs
+
+
+def reserves_add_up(output):
+    """`reserve --json` against what `frames`, `zones` and `stat` say of the same moment: nothing happens in between."""
+    reserve, frames, zones, stat = documents(output)
+    nodes = [node["node"] for node in frames["node_frames"]]
+    if [(pool["node"], pool["class"], pool["size"]) for pool in reserve["reserves"]] != \
+            [(node, *pool) for node in nodes for pool in RESERVES.items()]:
+        return f"not the reserves of two nodes with two CPUs each: {reserve['reserves']}"
+    for pool in reserve["reserves"]:
+        if not pool["held"] == pool["size"] == pool["filled"] - pool["taken"]:
+            return f"not full, or not as full as it was filled: {pool}"
+    if sum(pool["held"] for pool in reserve["reserves"]) != stat["reserved"]:
+        return f"the reserves hold something else than the {stat['reserved']} frames that are reserved"
+    if stat["free"] + stat["used"] + stat["reserved"] != stat["managed"]:
+        return f"free, used and reserved frames are not what is managed: {stat}"
+    if sum(node["used"] for node in frames["node_frames"]) != stat["used"] + stat["reserved"]:
+        return "used frames of the nodes are not those in use and those in reserves"
+    for marks, counted, zone in zip(reserve["zones"], frames["zones"], zones["zones"], strict=True):
+        if len({(entry["node"], entry["zone"]) for entry in (marks, counted, zone)}) != 1:
+            return f"not the same zone: {marks}, {counted}, {zone}"
+        if not marks["free"] == counted["free"] + counted["cached"] == zone["free"]:
+            return f"not as many free frames: {marks}, {counted}, {zone}"
+        if not marks["free"] >= marks["high"] > marks["low"] > marks["min"] > marks["critical"] or marks["level"] != "none":
+            return f"no pressure, and marks below what is free, would be right: {marks}"
+    return None
+
+
+def helpful(output):
+    """Each command of the monitor has its line in `help`."""
+    source = (Path(__file__).parents[2] / "kernel/commands.c").read_text()
+    names = re.findall(r'^    \{"(\w+)", "', source, re.MULTILINE)
+    lines = dict(re.findall(r"^  (\w+) +(\S.+)$", output, re.MULTILINE))
+    missing = [name for name in names if len(lines.get(name, "").split()) < 2]
+    return f"no help for {missing} of {len(names)} commands" if missing or len(names) < 20 else None
+
+
 def live_frames(output):
     """The frames of each allocation that a page trace in a console's output leaves, and the frees of others."""
     live, strangers, inside = {}, 0, False
@@ -127,6 +166,10 @@ def figures(isa):
                "alloc 7; trace show; trace off", check=frame_figures,
                expect=(r"^ +0  in all ", r"^  node 1: \d+ frames free", r"^  node 1, DMA32: ", r"^ +calls( +\d+){5}$",
                        r"^  of slow calls; room for 256 events; \d+ so far"))
+    yield Boot("reserves", Machine(isa, nodes=2), "reserve --json; frames --json; zones --json; stat --json; reserve",
+               check=reserves_add_up, expect=(r"^ +1  page tables +8 +8 +0 +8$", r"^ +1  DMA32 +none +\d+ +\d+ +\d+"))
+    yield Boot("help", Machine(isa, cpus=1, mem=64 * MIB), "help; help reserve", check=helpful,
+               expect=(r"^reserve \[--json\]$",))
     base = {"x86_64": 0x10000000, "riscv64": 0x90000000, "aarch64": 0x50000000}[isa]
     yield Boot("a trace", Machine(isa),
                f"alloc 5 at={base:#x}; trace on; alloc 8 at={base + 0x10000:#x}; alloc 512 align=512 at={base + 0x400000:#x}; "
@@ -134,6 +177,7 @@ def figures(isa):
                "trace dump; trace off", check=traced, expect=(rf"^# page-trace-1 {isa} partial$", r"^A \d+ 9 8 0 0 0$", "^# end$"))
     for wrong, expect in (("frag nowhere", "^  nowhere: no such zone or node here"), ("frag node=9", "^  node=9: no such"),
                           ("frag DMA32 node=0", "^usage: frag"), ("caches now", "^usage: caches"),
+                          ("reserve all", "^usage: reserve"), ("help nothing", "^help: no such command: nothing"),
                           ("latency 1", "^usage: latency"), ("trace", "^usage: trace"), ("trace dump", "no trace of every"),
                           ("trace off", "no trace is on"), ("trace on 100", "^  100: not a power of two"),
                           ("trace on; trace on", "a trace is on already"), ("trace on slow; trace dump", "no trace of every"),

@@ -114,8 +114,10 @@ def judge(row, rounds):
 
 
 def tally(outcomes):
-    verdicts = [outcome.verdict for outcome in outcomes]
-    return verdicts.count("met"), verdicts.count("MISSED")
+    """Bars met and missed. A row without a bar is neither; nor is one whose bar is met by a disturbed figure, which is an
+    indication only. A miss stays one."""
+    return (sum(outcome.verdict == "met" and not outcome.disturbed for outcome in outcomes),
+            sum(outcome.verdict == "MISSED" for outcome in outcomes))
 
 
 def number(value):

@@ -301,7 +301,7 @@ def bars_table(outcomes):
                      str(row.bar) if row.bar else "", outcome.verdict + (" ~" if outcome.disturbed else "")))
     lines = table(header, rows)
     if any(outcome.disturbed for outcome in outcomes):
-        lines += ["~ other work on this machine disturbed all rounds: an indication only"]
+        lines += ["~ other work on this machine disturbed all rounds: an indication only, not counted as met"]
     return lines
 
 
@@ -357,6 +357,8 @@ class Report:
         lines += information_table("per operation", tuple(EVENTS), self.outcomes["misses"])
         if self.failures:
             lines += ["", *(f"{failure}; see {places.shown(LOG)}" for failure in self.failures)]
+        if missed:
+            lines += ["", 'Why some bars are missed, as far as is known: docs/bench.md, "Bars that are missed".']
         return "\n".join([*lines, "", f"bars: {met} met, {missed} missed"])
 
     def json(self):

@@ -15,11 +15,12 @@ import tomllib
 from dataclasses import dataclass
 
 import build
+import chains
 import emulator
 import packages
 import places
 import ui
-from machine import MIB, Machine, command
+from machine import MIB, Machine
 from ui import Problem
 
 BUDGETS = places.ROOT / "tests/bench/kernel_budgets.toml"
@@ -70,7 +71,7 @@ def figures_in(output, script):
 def count(isa, memory, kernel):
     """Boots once."""
     data = bytearray()
-    outcome = emulator.run(command(memory.machine(isa), kernel.boot, memory.script), data.extend, TIMEOUT)
+    outcome = emulator.run(chains.command(memory.machine(isa), kernel, memory.script), data.extend, TIMEOUT)
     log = places.log_file(f"bench-{isa}{memory.suffix}")
     log.write_bytes(data)
     try:

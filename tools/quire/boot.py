@@ -3,16 +3,15 @@
 module there has boots(isa), which yields Boot."""
 import importlib.util
 import re
-import tempfile
 import time
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Callable
 
+import chains
 import emulator
 import ktap
 import places
-from machine import Machine, STATUS_FAILED, STATUS_OK, command
+from machine import Machine, STATUS_FAILED, STATUS_OK
 from report import Result
 
 HANG = None                     # a Boot whose machine has to be stopped
@@ -72,12 +71,12 @@ def problems(boot, outcome, output):
     for pattern in boot.refuse:
         if found := re.search(pattern, output, re.MULTILINE):
             yield f"the output holds \"{found[0]}\""
-    if boot.check and (wrong := boot.check(output)):
+    if boot.check and outcome.status == boot.status and (wrong := boot.check(output)):  # figures that are all there
         yield wrong
 
 
 def start(boot, kernel, folder, watch):
-    line = command(boot.machine, kernel.boot, None if boot.typed is not None else boot.script)
+    line = chains.command(boot.machine, kernel, None if boot.typed is not None else boot.script, folder)
     if boot.prepare:
         line += boot.prepare(line, folder)
     if boot.typed is None:
@@ -91,8 +90,8 @@ def start(boot, kernel, folder, watch):
 def run(boot, kernel):
     """Runs one boot; the result counts the self-tests that ran in it, and the boot itself as one more."""
     watch = Watch()
-    with tempfile.TemporaryDirectory(dir=places.BUILD) as folder:
-        outcome = start(boot, kernel, Path(folder), watch)
+    with places.scratch() as folder:
+        outcome = start(boot, kernel, folder, watch)
     output = re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", watch.output.decode(errors="replace"))
     log = places.log_file(f"boot-{boot.machine.isa}-" + re.sub(r"\W+", "-", boot.name).strip("-"))
     log.write_text(output)

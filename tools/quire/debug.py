@@ -8,12 +8,12 @@ import tempfile
 import time
 
 import build
+import chains
 import emulator
 import packages
 import places
 import run
 import ui
-from machine import command
 from options import Command, Operand
 
 ENDS = (None, 0, 33, 35)        # still running; or over, for a reason that the console shows
@@ -34,13 +34,17 @@ def gdb_command(kernel, port):
 def debug(options):
     machine = run.machine_from(options)
     variant = run.variant_from(options)
-    command(machine, "", options.exec)
-    packages.ensure((*packages.emulator(machine.isa), *packages.compilers(machine.isa, variant), "gdb"))
+    chains.check(machine, options.exec)
+    packages.ensure((*chains.tools(machine), *packages.compilers(machine.isa, variant), "gdb"))
     kernel = build.kernel(machine.isa, variant)
+    with places.scratch() as folder:
+        return attach(machine, kernel, chains.command(machine, kernel, options.exec, folder))
+
+
+def attach(machine, kernel, command):
     port = free_port()
     output = places.log_file(f"debug-{machine.isa}")
-    line = [*command(machine, kernel.boot, options.exec), "-S", "-gdb",
-            f"tcp:127.0.0.1:{port}", "-serial", f"file:{output}", "-monitor", "none"]
+    line = [*command, "-S", "-gdb", f"tcp:127.0.0.1:{port}", "-serial", f"file:{output}", "-monitor", "none"]
     ui.say(f"the machine's console is {places.shown(output)}; leaving gdb ends it")
     began = time.monotonic()
     with tempfile.TemporaryFile() as errors:

@@ -41,6 +41,7 @@ class Machine:
     cpu: str | None = None      # None: the ISA's default
     append: str = ""
     initrd: str | None = None
+    chain: str = "direct"       # how the kernel is booted: see chains.py
     extra: tuple = field(default=())
 
 
@@ -132,17 +133,15 @@ def kernel_line(machine, script):
     return line
 
 
-def command(machine, kernel, script=None):
-    """The emulator's command line without its console (see emulator.py)."""
+def emulated(machine):
+    """The emulator's command line without what is booted, and without its console (see chains.py, emulator.py)."""
     isa = ISAS[machine.isa]
     if machine.initrd is not None and not Path(machine.initrd).is_file():
         raise Problem(f"--initrd {machine.initrd}: no such file", status=2)
     return [isa.emulator, "-M", machine_type(machine), "-cpu", machine.cpu or isa.cpu,
             "-smp", str(machine.cpus), "-m", f"{machine.mem // 1024}K",
             *numa_arguments(machine), *isa.exit_device,
-            "-display", "none", "-nic", "none", "-no-reboot",
-            "-kernel", str(kernel), "-append", kernel_line(machine, script),
-            *(["-initrd", machine.initrd] if machine.initrd else []), *machine.extra]
+            "-display", "none", "-nic", "none", "-no-reboot"]
 
 
 def with_enough_cpus(machine):

@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import os
+import tempfile
 from pathlib import Path
 
 import ui
@@ -27,6 +28,14 @@ def may_build():
     """False in somebody else's tree, or one that cannot be written to. What was built there can still be run."""
     lock_file = BUILD / "lock"
     return os.access(lock_file, os.W_OK) if lock_file.exists() else os.access(BUILD.parent, os.W_OK)
+
+
+@contextlib.contextmanager
+def scratch():
+    """A folder that is gone afterwards."""
+    BUILD.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=BUILD, prefix="scratch-") as folder:
+        yield Path(folder)
 
 
 @contextlib.contextmanager

@@ -4,10 +4,12 @@ import os
 import sys
 
 import build
+import chains
 import emulator
 import packages
+import places
 import ui
-from machine import ISAS, Machine, NODES_MAX, command, parse_count, parse_size, with_enough_cpus
+from machine import ISAS, Machine, NODES_MAX, parse_count, parse_size, with_enough_cpus
 from options import Command, Operand, Option
 from ui import Problem
 
@@ -30,6 +32,8 @@ MACHINE_OPTIONS = (
            parse_count(NODES_MAX)),
     Option("--cpu", "MODEL", "QEMU's CPU model (default "
            + ", ".join(f"{isa.cpu} on {isa.name}" for isa in ISAS.values()) + ")"),
+    Option("--boot", "CHAIN", "how the kernel is booted: " + ", ".join(chains.CHAINS) + "; uboot and grub mean their "
+           "EFI forms (default direct)", choices=(*chains.CHAINS, *chains.ALIASES)),
     Option("--append", "OPTIONS", "kernel options: paging=sv39|sv48|sv57|4|5, cpus=N, directmap=SIZE, movable=SIZE"),
     Option("--initrd", "FILE", "a file that the boot loader places in memory"),
     Option("--qemu-arg", "A", "one more word for QEMU's command line", repeat=True),
@@ -42,7 +46,8 @@ MACHINE_OPTIONS = (
 def machine_from(options):
     machine = Machine(options.isa, mem=options.mem or Machine.mem, nodes=options.nodes or 1,
                       cpus=options.cpus or Machine.cpus, cpu=options.cpu, append=options.append or "",
-                      initrd=options.initrd and os.path.abspath(options.initrd), extra=tuple(options.qemu_arg))
+                      initrd=options.initrd and os.path.abspath(options.initrd), extra=tuple(options.qemu_arg),
+                      chain=chains.named(options.boot))
     return machine if options.cpus else with_enough_cpus(machine)
 
 
@@ -60,19 +65,23 @@ def write_output(data):
 def run(options):
     machine = machine_from(options)
     variant = variant_from(options)
-    command(machine, "", options.exec)  # complains about wrong options before anything is built
-    packages.ensure((*packages.emulator(machine.isa), *packages.compilers(machine.isa, variant)))
-    line = command(machine, build.kernel(machine.isa, variant).boot, options.exec)
-    if options.exec is not None:
-        outcome = emulator.run(line, write_output, options.timeout or EXEC_TIMEOUT)
-    elif sys.stdin.isatty():
-        ui.say("Ctrl-A X ends QEMU; Ctrl-A H lists its other keys")
-        outcome = emulator.run_on_terminal(line, options.timeout)
-    else:
-        outcome = emulator.run(line, write_output, options.timeout, typed=sys.stdin.fileno())
+    chains.check(machine, options.exec)
+    packages.ensure((*chains.tools(machine), *packages.compilers(machine.isa, variant)))
+    kernel = build.kernel(machine.isa, variant)
+    with places.scratch() as folder:
+        outcome = start(chains.command(machine, kernel, options.exec, folder), options)
     if outcome.problem():
         raise Problem(outcome.problem())
     return 0
+
+
+def start(line, options):
+    if options.exec is not None:
+        return emulator.run(line, write_output, options.timeout or EXEC_TIMEOUT)
+    if sys.stdin.isatty():
+        ui.say("Ctrl-A X ends QEMU; Ctrl-A H lists its other keys")
+        return emulator.run_on_terminal(line, options.timeout)
+    return emulator.run(line, write_output, options.timeout, typed=sys.stdin.fileno())
 
 
 def inspect(words):

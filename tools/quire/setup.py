@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """quire setup: installs at once what the other commands would install when they need it."""
 import build
+import chains
 import libfdt
 import packages
 import places
@@ -12,7 +13,7 @@ def setup(options):
     isas = (options.isa,) if options.isa else build.ISAS
     tools = [*packages.CLANG, "libfuzzer", "gdb", *packages.TESTS]
     for isa in isas:
-        tools += [*packages.compilers(isa), *packages.emulator(isa)]
+        tools += [*packages.compilers(isa), *packages.emulator(isa), *chains.firmware(isa)]
     packages.ensure(tools)
     with places.lock():
         libfdt.ensure()

@@ -13,6 +13,7 @@ import xml.etree.ElementTree
 import bench_kernel
 import boot
 import build
+import chains
 import emulator
 import ktap
 import lint
@@ -188,6 +189,7 @@ def suite_corpus(report, options):
 
 def suite_cli(report, options):
     # Some tests put fakes of these first in PATH; what they do not fake must be there.
+    packages.ensure(("mtools",))
     for isa in build.ISAS:
         packages.ensure(packages.compilers(isa) + packages.emulator(isa))
     files = sorted(path for path in (places.ROOT / "tests").glob("test_*.py")
@@ -246,8 +248,8 @@ def run_boot(report, test, kernel):
 def suite_boot(report, options):
     kernels, tests = {}, []
     for isa in options.isas:
-        packages.ensure(packages.emulator(isa))
         for test in boot.load(isa):
+            packages.ensure(chains.tools(test.machine))
             key = (isa, test.variant)
             if key not in kernels:
                 kernels[key] = build_kernel(report, *key)

@@ -23,6 +23,10 @@ void early_unmap_to(unsigned mark);
 /* Fixmap slots in use: the entry of slot i, for carrying it over into other page tables. */
 pte_t early_slot(unsigned slot);
 
+/* Puts what the EFI stub left at handoff into info; all but boot_cpu, which start.S has passed on. ERR_NOT_FOUND:
+ * this is no hand-off of the stub. */
+MUST_CHECK status_t early_efi(paddr_t handoff, struct boot_info *info);
+
 /* Reads the machine's description: boot_info from the protocol, machine from the firmware's tables, with the
  * image, modules and device tree kept out of the free memory. Stops with a clear message when that is
  * impossible. */

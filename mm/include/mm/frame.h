@@ -162,8 +162,9 @@ MUST_CHECK status_t frame_alloc(const struct frame_request *request, pfn_t *firs
  * ERR_INVALID: count is 0 or the frames are not managed. ERR_BUSY: some of them are free already, or reserved; nothing
  * was changed. A single frame, or a chunk, may go into this CPU's cache unchecked; that it was free or not managed is
  * then reported (port_report) when it leaves the cache for its zone. See frame_set_caching, and frame_debug_set, with which
- * more is found. Two CPUs that free parts
- * of the same longer run at the same moment stop the machine. Any context. */
+ * more is found. Where two CPUs
+ * free parts of the same run at the same moment each frame is given back once; the other CPU is told ERR_BUSY, or it is
+ * reported, and what was not free goes back all the same. Any context. */
 MUST_CHECK status_t frame_free(pfn_t first, uint64_t count);
 
 /* One frame, Normal zone, calling CPU's node: what page tables and most callers ask for. */

@@ -21,8 +21,9 @@
  *   page tables  4   A fault maps one page, which needs a table on each level but the root's: PT_MAX_LEVELS - 1.
  *                    A CPU has one fault at a time, and tables are fetched before anything is changed.
  *   interrupt    8   What a handler cannot wait for until the CPU may reclaim. A handler that hit its own CPU
- *                    inside the cache neither sees nor drains up to 120 cached frames: memory is not gone, only
- *                    out of sight, until it returns. 8 frames carry 21 network packets of 1,500 bytes.
+ *                    inside the cache neither sees nor drains up to 120 cached frames, and a chunk that the
+ *                    CPU was about to list: memory is not gone, only out of sight, until it returns. 8 frames
+ *                    carry 21 network packets of 1,500 bytes.
  *   reclaim      8   A CPU has one reclaimer, which does not recurse. To give a frame back it may need a map of it
  *                    (4 tables), a frame to write compressed contents to, the neighbour when these cross a
  *                    border, and a frame for its own lists: 7.

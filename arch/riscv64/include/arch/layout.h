@@ -11,6 +11,9 @@
  * 4 KiB-aligned address. */
 #define HAL_LMA_OFFSET 0x80200000
 
+/* The file has nothing before the image. */
+#define HAL_SETUP_SIZE 0
+
 /* A frame record, in bytes from the frame pointer. */
 #define HAL_FRAME_CALLER -16
 #define HAL_FRAME_RETURN -8

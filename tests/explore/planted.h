@@ -1,25 +1,35 @@
 /* SPDX-License-Identifier: MIT
  *
- * Planted bugs, brought into the unchanged sources of mm/ by a forced include: each kind of read-modify-write
- * can be torn into a load and a store, between which others may run.
+ * Planted bugs, brought into the unchanged sources of mm/ by a forced include, one at a time:
+ *   - each kind of read-modify-write can be torn into a load and a store, between which others may run;
+ *   - whoever drains a CPU's cache does not wait until its owner has left (`busy`, mm/frame/cache.h);
+ *   - the owner of a cache goes in although it is being drained (`attention`).
  */
-#ifndef TORN_H
-#define TORN_H
+#ifndef PLANTED_H
+#define PLANTED_H
 
 #include <mm/atomic.h>
 
-enum torn { TORN_NONE, TORN_COMPARE_EXCHANGE, TORN_EXCHANGE, TORN_ADD, TORN_OR, TORN_AND };
+enum planted {
+    PLANTED_NONE,
+    TORN_COMPARE_EXCHANGE,
+    TORN_EXCHANGE,
+    TORN_ADD,
+    TORN_OR,
+    TORN_AND,
+    HASTY_DRAINER,
+    DEAF_OWNER,
+};
 
-/* The kind that is torn now, and how many accesses were so far. */
-extern enum torn torn_kind;
-extern unsigned long torn_accesses;
+/* What is planted now, and how often it was met so far. */
+extern enum planted planted;
+extern unsigned long planted_met;
 
-/* update: an expression of before_, what the object held. */
 #define TORN(p, update)                                                                                      \
     __extension__({                                                                                          \
         __auto_type object_ = (p);                                                                           \
         __auto_type before_ = load_relaxed(object_);                                                         \
-        torn_accesses++;                                                                                     \
+        planted_met++;                                                                                     \
         store_relaxed(object_, (update));                                                                    \
         before_;                                                                                             \
     })
@@ -30,7 +40,7 @@ extern unsigned long torn_accesses;
         __auto_type expected_ = (expected);                                                                  \
         __auto_type before_ = load_relaxed(object_);                                                         \
         bool equal_ = before_ == *expected_;                                                                 \
-        torn_accesses++;                                                                                     \
+        planted_met++;                                                                                     \
         if (equal_)                                                                                          \
             store_relaxed(object_, (desired));                                                               \
         *expected_ = before_;                                                                                \
@@ -43,15 +53,30 @@ extern unsigned long torn_accesses;
 #undef exchange
 #undef compare_exchange
 #define fetch_add(p, value)                                                                                  \
-    (torn_kind == TORN_ADD ? TORN(p, before_ + (value)) : atomic_fetch_add(p, ATOMIC_LAST(value)))
+    (planted == TORN_ADD ? TORN(p, before_ + (value)) : atomic_fetch_add(p, ATOMIC_LAST(value)))
 #define fetch_or(p, value)                                                                                   \
-    (torn_kind == TORN_OR ? TORN(p, before_ | (value)) : atomic_fetch_or(p, ATOMIC_LAST(value)))
+    (planted == TORN_OR ? TORN(p, before_ | (value)) : atomic_fetch_or(p, ATOMIC_LAST(value)))
 #define fetch_and(p, value)                                                                                  \
-    (torn_kind == TORN_AND ? TORN(p, before_ & (value)) : atomic_fetch_and(p, ATOMIC_LAST(value)))
+    (planted == TORN_AND ? TORN(p, before_ & (value)) : atomic_fetch_and(p, ATOMIC_LAST(value)))
 #define exchange(p, value)                                                                                   \
-    (torn_kind == TORN_EXCHANGE ? TORN(p, (value)) : atomic_exchange(p, ATOMIC_LAST(value)))
+    (planted == TORN_EXCHANGE ? TORN(p, (value)) : atomic_exchange(p, ATOMIC_LAST(value)))
 #define compare_exchange(p, expected, desired)                                                               \
-    (torn_kind == TORN_COMPARE_EXCHANGE ? TORN_COMPARE(p, expected, desired)                                 \
+    (planted == TORN_COMPARE_EXCHANGE ? TORN_COMPARE(p, expected, desired)                                 \
                                         : atomic_compare_exchange_strong(p, expected, ATOMIC_LAST(desired)))
+
+/* The drainer's look at `busy`, known by how cache.c writes it: the answer is no. */
+#undef load_acquire
+#define load_acquire(p)                                                                                      \
+    (planted == HASTY_DRAINER && __builtin_strcmp(#p, "&cpu->busy") == 0                                     \
+         ? (planted_met++, (__typeof__(((void)0, *(p))))0)                                                  \
+         : atomic_load_explicit(ATOMIC_LAST(p), memory_order_acquire))
+
+/* The owner's look at `attention`, the only use of this kind of load. */
+#undef load_fenced
+#define load_fenced(p)                                                                                       \
+    __extension__({                                                                                          \
+        __auto_type attention_ = load_relaxed(p);                                                            \
+        planted == DEAF_OWNER && attention_ == CACHE_DRAINING ? (planted_met++, CACHE_OPEN) : attention_;    \
+    })
 
 #endif

@@ -51,7 +51,7 @@ static struct slab_cache *things(void)
 static void offline_body(void *context, unsigned index)
 {
     (void)context, (void)index;
-    slab_cpu_offline();
+    slab_cpu_offline(port_cpu());
 }
 
 /* Everything that is free goes back: what CPUs hold, then the depot, then slabs. */
@@ -66,7 +66,7 @@ static uint64_t in_use(struct slab_cache *cache)
     struct slab_stats stats;
 
     slab_cache_stats(cache, &stats);
-    return stats.objects - stats.in_slabs - stats.in_depot;
+    return stats.objects - stats.in_slabs - stats.in_depot - stats.in_cpus;
 }
 
 TEST(slab, types_out_of_range_are_refused)

@@ -8,9 +8,8 @@
 
 #include "slab.h"
 
-static struct slab_cache *_Atomic caches;
-
-struct slab_cache slab_headers, slab_magazines; /* neither has magazines */
+struct slab_cache *_Atomic slab_caches;
+struct slab_cache slab_headers, slab_magazines;
 
 /* The share of a slab that no object can use is at most so small, if ORDER_MAX allows. */
 #define WASTE_SHARE 8
@@ -57,8 +56,8 @@ static status_t make_cpus(struct slab_cache *cache)
 
 static void enter(struct slab_cache *cache)
 {
-    cache->next = load_relaxed(&caches);
-    store_release(&caches, cache);
+    cache->next = load_relaxed(&slab_caches);
+    store_release(&slab_caches, cache);
 }
 
 /* The two caches that the others need, when the first of these is made. */
@@ -93,5 +92,5 @@ status_t slab_cache_init(struct slab_cache *cache, const struct slab_type *type)
 
 struct slab_cache *slab_cache_next(const struct slab_cache *cache)
 {
-    return cache == NULL ? load_acquire(&caches) : cache->next;
+    return cache == NULL ? load_acquire(&slab_caches) : cache->next;
 }

@@ -49,7 +49,8 @@ struct magazine {
 
 _Static_assert(sizeof(struct magazine) == 256, "four cache lines");
 
-extern struct slab_cache slab_headers, slab_magazines;
+extern struct slab_cache *_Atomic slab_caches;            /* all; only grows */
+extern struct slab_cache slab_headers, slab_magazines; /* what the others need; without magazines */
 
 /* ---- slab.c ----------------------------------------------------------------------------------------------- */
 

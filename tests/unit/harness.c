@@ -107,14 +107,3 @@ unsigned test_run_all(const char *suite, void (*print)(const char *format, ...))
           report.failed, report.skipped, report.crc);
     return report.failed;
 }
-
-bool test_last_report_says(const char *what)
-{
-    const char *text = test_last_report();
-
-    for (size_t length = strlen(what); *text != '\0'; text++) {
-        if (strncmp(text, what, length) == 0)
-            return true;
-    }
-    return false;
-}

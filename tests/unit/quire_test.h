@@ -75,7 +75,6 @@ void test_parallel(unsigned n, void (*body)(void *context, unsigned index), void
 /* Calls of port_report so far, and the text of the last one. */
 unsigned test_reports(void);
 const char *test_last_report(void);
-bool test_last_report_says(const char *what);
 
 /* A deterministic generator: xorshift64*, never 0. */
 static inline uint64_t test_random(uint64_t *state)

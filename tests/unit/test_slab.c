@@ -5,6 +5,8 @@
 #include <string.h>
 
 #include <mm/atomic.h>
+#include <mm/frame_info.h>
+#include <mm/frame_pressure.h>
 #include <mm/port.h>
 #include <mm/slab.h>
 
@@ -258,28 +260,229 @@ TEST(slab, without_memory)
     CHECK_RESTORED(before);
 }
 
-TEST(slab, wrong_frees_are_reported)
+/* Objects of a page: slabs are single frames, and their headers lie elsewhere. */
+static struct slab_cache *pages(void)
 {
-    struct slab_cache *cache = things();
-    unsigned reports = test_reports();
-    struct thing *thing;
+    static const struct slab_type type = {.name = "page", .size = FRAME_SIZE, .align = FRAME_SIZE};
+    static struct slab_cache cache;
+
+    return cache.cpu != NULL || slab_cache_init(&cache, &type) == OK ? &cache : NULL;
+}
+
+/* With so many frames left: one page is allocated, `more` are freed. What the first needs is a frame for a magazine,
+ * one for the page and one for its header; each fails in turn. */
+static status_t with_frames(uint64_t frames, void **held, unsigned more, void **object)
+{
+    struct slab_cache *cache = pages();
+    struct chain kept = {0}, all = {0};
+    status_t status;
+    pfn_t frame;
+
+    for (uint64_t i = 0; i < frames; i++) {
+        if (frame_alloc_one(0, &frame) == OK)
+            chain_push(&kept, frame, 1);
+    }
+    chain_take_all(&all, ANY_FRAMES(1), 9);
+    chain_free_all(&kept);
+    status = slab_alloc(cache, object);
+    for (unsigned i = 0; i < more; i++)
+        slab_free(cache, held[i]);
+    chain_free_all(&all);
+    return status;
+}
+
+TEST(slab, each_allocation_of_frames_fails_in_turn)
+{
+    struct slab_cache *cache = pages();
+    void *held[8], *object;
+    uint64_t before;
+    unsigned refused = 0;
+    bool served = false;
 
     CHECK(cache != NULL);
-    CHECK_EQ(slab_alloc(cache, (void **)&thing), OK);
-    slab_free(cache, thing);
-    slab_free(cache, thing); /* twice */
     give_all_back();
-    CHECK_EQ(test_reports(), reports + 1);
-    CHECK(test_last_report_says("freed as thing"));
-    CHECK_EQ(slab_alloc(cache, (void **)&thing), OK);
-    slab_free(cache, (uint8_t *)thing + 8); /* not its beginning */
+    before = frame_free_count();
+    for (unsigned round = 0; round < 8; round++) {
+        uint64_t frames = round / 2;
+        unsigned more = round % 2 == 0 ? 0 : (unsigned)ARRAY_LEN(held);
+
+        for (unsigned i = 0; i < more; i++)
+            CHECK_EQ(slab_alloc(cache, &held[i]), OK);
+        slab_cpu_offline(port_cpu()); /* so that frees need a magazine, too */
+        (void)slab_shrink_all();
+        switch (with_frames(frames, held, more, &object)) {
+        case OK:
+            served = true;
+            CHECK(is_aligned((uintptr_t)object, FRAME_SIZE));
+            slab_free(cache, object);
+            break;
+        case ERR_NO_MEMORY:
+            refused++;
+            break;
+        default:
+            CHECK(false);
+        }
+        CHECK(slab_check(cache) == NULL);
+        give_all_back();
+        CHECK_EQ(in_use(cache), 0);
+        CHECK_RESTORED(before);
+    }
+    CHECK(refused >= 2 && served);
+}
+
+/* ---- Under pressure ---------------------------------------------------------------------------------------- */
+
+static struct {
+    struct slab_cache *cache;
+    void *held[400]; /* which the reclaimer frees: whoever called it must not lose them */
+    unsigned count, calls;
+} pressed;
+
+static uint64_t reclaim(void *context, uint16_t node, frame_pressure_t pressure, uint64_t wanted)
+{
+    (void)context, (void)node, (void)pressure, (void)wanted;
+    pressed.calls++;
+    while (pressed.count > 0)
+        slab_free(pressed.cache, pressed.held[--pressed.count]);
+    return slab_shrink_all();
+}
+
+/* When the last frame is gone, pages that nobody uses make room for things, and the other way round. */
+TEST(slab, shrinks_under_pressure)
+{
+    struct slab_cache *from = pages();
+    struct chain all = {0};
+    void *held[20], *object = NULL;
+    uint64_t before;
+    status_t status = OK, registered, removed;
+
+    pressed.cache = things();
+    pressed.calls = pressed.count = 0;
+    CHECK(from != NULL && pressed.cache != NULL);
     give_all_back();
-    CHECK_EQ(test_reports(), reports + 2);
-    slab_free(cache, thing);
+    before = frame_free_count();
+    for (unsigned i = 0; i < ARRAY_LEN(held); i++)
+        CHECK_EQ(slab_alloc(from, &held[i]), OK);
+    for (; pressed.count < 3 * 30; pressed.count++)
+        CHECK_EQ(slab_alloc(pressed.cache, &pressed.held[pressed.count]), OK);
+    slab_cpu_offline(port_cpu());
+    (void)slab_shrink_all();
+    chain_take_all(&all, ANY_FRAMES(1), 9);
+    for (unsigned i = 0; i < ARRAY_LEN(held); i++)
+        slab_free(from, held[i]);
+    registered = frame_reclaim_register(reclaim, NULL);
+    while (status == OK && pressed.calls == 0 && pressed.count < ARRAY_LEN(pressed.held)) {
+        status = slab_alloc(pressed.cache, &object);
+        if (status == OK && pressed.calls == 0)
+            pressed.held[pressed.count++] = object;
+    }
+    removed = frame_reclaim_register(NULL, NULL);
+    chain_free_all(&all);
+    CHECK(registered == OK && removed == OK);
+    CHECK_EQ(status, OK);
+    CHECK(pressed.calls > 0);
+    slab_free(pressed.cache, object);
     give_all_back();
-    CHECK_EQ(test_reports(), reports + 2);
-    CHECK_EQ(in_use(cache), 0);
+    CHECK_EQ(in_use(from), 0);
+    CHECK_EQ(in_use(pressed.cache), 0);
+    CHECK(slab_check(pressed.cache) == NULL && slab_check(from) == NULL);
+    CHECK_RESTORED(before);
+}
+
+/* What CPUs free is kept for them and others, but not without end. */
+TEST(slab, depots_are_bounded)
+{
+    struct slab_cache *cache = pages();
+    static void *held[1000];
+    struct slab_stats stats;
+    unsigned count;
+    bool none_left;
+
+    CHECK(cache != NULL);
+    give_all_back();
+    for (count = 0; count < ARRAY_LEN(held) && slab_alloc(cache, &held[count]) == OK; count++)
+        continue;
+    none_left = count < ARRAY_LEN(held);
+    while (count > 0)
+        slab_free(cache, held[--count]);
+    slab_cache_stats(cache, &stats);
+    CHECK(!none_left);
+    CHECK_EQ(stats.in_slabs + stats.in_depot + stats.in_cpus, stats.objects);
+    CHECK((stats.in_depot > 0 || frame_debug() != 0) && stats.in_depot <= 4 * 6 * (uint64_t)frame_topo()->cpu_count);
+    CHECK(stats.objects <= stats.in_depot + 2 * 6 + 2);
     CHECK(slab_check(cache) == NULL);
+    give_all_back();
+    CHECK_EQ(in_use(cache), 0);
+}
+
+/* ---- Misuse ------------------------------------------------------------------------------------------------ */
+
+/* Frees what must not be freed. Whether that is reported, at the latest when CPUs give back what they have. */
+static bool refused(struct slab_cache *cache, void *object, const char *why)
+{
+    unsigned reports = test_reports();
+
+    slab_free(cache, object);
+    if (frame_debug() == 0)
+        give_all_back();
+    return test_reports() == reports + 1 && test_last_report_says("was freed as thing") && test_last_report_says(why);
+}
+
+TEST(slab, wrong_frees_are_reported)
+{
+    static struct thing elsewhere;
+    struct slab_cache *cache = things();
+    struct thing *thing, *other;
+    unsigned debug = frame_debug();
+    void *page;
+    pfn_t frame;
+
+    CHECK(cache != NULL && pages() != NULL);
+    give_all_back();
+    CHECK_EQ(slab_alloc(pages(), &page), OK);
+    CHECK_EQ(frame_alloc_one(0, &frame), OK);
+    for (unsigned flags = 0; flags <= FRAME_DEBUG_OWNER; flags += FRAME_DEBUG_OWNER) {
+        CHECK_EQ(frame_debug_set(flags), OK);
+        CHECK_EQ(slab_alloc(cache, (void **)&thing), OK);
+        CHECK(refused(cache, (uint8_t *)thing + 8, "no object begins there"));
+        CHECK(refused(cache, (void *)align_down((uintptr_t)thing, FRAME_SIZE), "no object begins there"));
+        CHECK(refused(cache, page, "another cache's"));
+        CHECK(refused(cache, port_phys_to_virt(paddr_of(frame)), "no object"));
+        CHECK(refused(cache, &elsewhere, "no object"));
+        CHECK_EQ(slab_alloc(cache, (void **)&other), OK); /* keeps the slab */
+        slab_free(cache, thing);
+        CHECK(refused(cache, thing, "it is free"));
+        CHECK(slab_check(cache) == NULL);
+        slab_free(cache, other);
+        give_all_back();
+        CHECK_EQ(in_use(cache), 0);
+    }
+    CHECK_EQ(frame_debug_set(debug), OK);
+    CHECK_EQ(frame_free(frame, 1), OK);
+    slab_free(pages(), page);
+    give_all_back();
+    CHECK_EQ(in_use(pages()), 0);
+}
+
+/* An object in a CPU's magazine and in its slab, or in two magazines. */
+TEST(slab, check_finds_objects_in_two_places)
+{
+    struct slab_cache *cache = things();
+    struct thing *thing;
+
+    if (frame_debug() != 0)
+        SKIP("there are no magazines in debug modes");
+    CHECK(cache != NULL);
+    give_all_back();
+    CHECK_EQ(slab_alloc(cache, (void **)&thing), OK);
+    CHECK(slab_check(cache) == NULL);
+    slab_free(cache, thing);
+    slab_free(cache, thing);
+    CHECK(slab_check(cache) != NULL);
+    CHECK(slab_check(cache) != NULL); /* which changes nothing */
+    give_all_back(); /* and is reported */
+    CHECK(slab_check(cache) == NULL);
+    CHECK_EQ(in_use(cache), 0);
 }
 
 /* A CPU that frees what it allocates has to do with nobody, also at the border of its magazine. */

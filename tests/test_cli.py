@@ -337,6 +337,10 @@ def test_several_reports_count_together():
     assert found.problem is None
 
 
+def test_a_report_of_nothing_is_no_success():
+    assert "no tests" in ktap.parse(report(), reports=1).problem
+
+
 def test_a_console_that_loses_or_changes_any_byte_makes_no_success():
     """What turns into another report at least says that something is wrong with it; noise between the lines may stay."""
     good = ktap.parse(REPORTS, reports=2)

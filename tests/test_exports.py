@@ -29,19 +29,19 @@ def cell(name="riscv64 uboot-efi cpus=4 nodes=2 mem=1G", **more):
     return SimpleNamespace(**{
         "name": name, "isa": name.partition(" ")[0], "chain": "uboot-efi", "board": None, "status": "PASS",
         "reason": "", "seconds": 12.25, "prompt": 1.5, "passed": ["base.one", "frame.two"], "failed": [],
-        "skipped": [("pt.three", "one node")], "details": [], "log": None, "firmware": "U-Boot 2023.01", "start": START,
+        "skipped": [("pt.three", "one node")], "wrong": [], "details": [], "log": None, "firmware": "U-Boot 2023.01", "start": START,
     } | more)
 
 
 def failed_cell(**more):
     return cell(**{"name": "aarch64 uefi cpus=1 mem=32M", "status": "FAIL",
                    "failed": [("pt.four", "planned, but not reported")],
-                   "details": ["2 tests planned, 1 reported"]} | more)
+                   "details": ["pt.four: planned, but not reported"]} | more)
 
 
 def hung_cell(**more):
     return cell(**{"name": "x86_64 linux cpus=8", "status": "FAIL", "prompt": None, "passed": [], "skipped": [],
-                   "details": ["no end within 120 s", "| Booting"]} | more)
+                   "wrong": ["no end within 120 s"], "details": ["no end within 120 s", "| Booting"]} | more)
 
 
 def skipped_cell():
@@ -50,6 +50,13 @@ def skipped_cell():
 
 
 CELLS = [cell(), failed_cell(), hung_cell(), skipped_cell()]
+
+
+def test_a_boot_that_went_wrong_is_a_failure_beside_its_failed_tests():
+    both = failed_cell(wrong=["memory is missing"])
+    assert [(name, status) for name, status, _ in exports.cases(both)][0] == ("boot", "FAIL")
+    assert [(name, status) for name, status, _ in exports.cases(failed_cell())][0] == ("boot", "PASS")
+    assert [(name, status) for name, status, _ in exports.cases(cell(status="FAIL"))][0] == ("boot", "FAIL")
 
 
 # ---- JUnit ------------------------------------------------------------------------------------------------
@@ -86,7 +93,7 @@ def test_junit_has_a_case_for_each_test_and_the_boot():
     assert {p.get("name"): p.get("value") for p in good.iter("property")} == {
         "isa": "riscv64", "chain": "uboot-efi", "firmware": "U-Boot 2023.01", "prompt": "1.50"}
     assert failed.find("testcase[@name='pt.four']/failure").get("message") == "planned, but not reported"
-    assert failed.get("failures") == "1" and "2 tests planned" in failed.find("system-out").text
+    assert failed.get("failures") == "1" and "pt.four" in failed.find("system-out").text
     assert hung.find("testcase[@name='boot']/failure").get("message") == "no end within 120 s"
     assert [case.get("name") for case in skipped.iter("testcase")] == ["boot"]
     assert skipped.find("testcase/skipped").get("message") == "EDK2 needs QEMU 8.1"

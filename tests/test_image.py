@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
 """What loaders read of the kernel's file, the disks that chains boot from, and which chains there are."""
+import os
 import struct
 import subprocess
 import sys
@@ -163,12 +164,16 @@ def test_versions_come_from_what_is_there(tmp_path, monkeypatch):
     image.write_bytes(b"\0U-Boot SPL\0U-Boot 2025.01-3 (Jan 01 2025)\0")
     assert versions.uboot(image) == (2025, 1) and versions.shown((2025, 1)) == "2025.01"
     assert versions.uboot(tmp_path / "missing") is None
-    fake = tmp_path / "qemu-system-none"
+    fake = tmp_path / "qemu-system-riscv64"
     fake.write_text("#!/bin/sh\necho 'QEMU emulator version 9.2.1 (Debian)'\n")
     fake.chmod(0o755)
-    monkeypatch.setenv("PATH", str(tmp_path))
-    assert versions.qemu("none") == (9, 2) and versions.shown((9, 2)) == "9.2"
-    assert versions.qemu("missing") is None
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    versions.qemu.cache_clear()
+    assert versions.qemu("riscv64") == (9, 2) and versions.shown((9, 2)) == "9.2"
+    fake.write_text("#!/bin/sh\necho 'something else'\n")
+    versions.qemu.cache_clear()
+    assert versions.qemu("riscv64") is None
+    versions.qemu.cache_clear()
 
 
 def test_grub_gets_each_word_quoted():

@@ -1,320 +1,12 @@
 /* SPDX-License-Identifier: MIT
  *
- * The EFI stub against a firmware made here, which can be told to lack or to break most of what it offers. It
- * keeps account of pages, so that a stub which gives up gives everything back.
+ * The EFI stub against a firmware made here (efi_firmware.h).
  */
+#include "efi_firmware.h"
 #include "quire_test.h"
 
-#include <boot/efi/stub.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-
-#define PAGES_MAX 64
-#define OUTPUT_MAX 512
-#define KEY 0x1234
-
-static struct firmware {
-    /* What it is told to do. */
-    unsigned changes;         /* so often the map changes between get and exit */
-    unsigned grows;           /* and each time needs so many descriptors more */
-    unsigned descriptors;
-    uint64_t desc_size;
-    efi_status_t map_status, exit_status, allocate_status;
-    efi_status_t later_map_status; /* once ExitBootServices was called */
-    unsigned allocations_left; /* before allocate_status counts */
-    const char *file;          /* quire.cfg; NULL: no such file */
-    const char *initrd;        /* quire.initrd, likewise */
-    uint64_t initrd_claims;    /* its size, as GetInfo has it; 0: what it is */
-    efi_status_t read_status, info_status;
-    bool no_loaded_image, no_volume;
-    uint64_t hart;             /* 0: there is no such protocol */
-    const char *offered;       /* an initrd by LoadFile2; NULL: no such path */
-    uint64_t offered_claims;   /* its size when asked for; 0: what it is */
-    efi_status_t offered_status; /* of loading it */
-
-    /* What was seen. */
-    uint64_t key;
-    unsigned exits, maps, watchdog_off, files_open, calls_after_exit;
-    bool exiting;              /* ExitBootServices was called: only memory services are left */
-    unsigned pages;
-    char output[OUTPUT_MAX];
-
-    struct efi_boot_services boot;
-    struct efi_text_output text;
-    struct efi_loaded_image loaded;
-    struct efi_file_system volume;
-    struct efi_file root, config, archive;
-    struct efi_riscv_boot riscv;
-    struct efi_load_file2 loader;
-    struct efi_system_table system;
-    uint16_t options[3000];
-} fw;
-
-static struct {
-    void *address;
-    uint64_t pages;
-} owned[PAGES_MAX];
-
-static char image[3 * FRAME_SIZE] __attribute__((aligned(4096)));
-
-/* ---- The firmware ---------------------------------------------------------------------------------------- */
-
-static void not_after_exit(void)
-{
-    fw.calls_after_exit += fw.exiting;
-}
-
-static efi_status_t EFIAPI allocate_pages(uint32_t how, uint32_t type, uint64_t pages, uint64_t *address)
-{
-    unsigned i = 0;
-    if (how != EFI_ALLOCATE_MAX_ADDRESS || *address != EFI_REACH || (type != 1 && type != 2))
-        return EFI_INVALID_PARAMETER;
-    if (fw.allocations_left == 0)
-        return fw.allocate_status;
-    fw.allocations_left--;
-    while (i < PAGES_MAX && owned[i].address != NULL)
-        i++;
-    if (i == PAGES_MAX)
-        return EFI_OUT_OF_RESOURCES;
-    int flags = MAP_PRIVATE | MAP_ANONYMOUS | (EFI_REACH <= UINT32_MAX ? MAP_32BIT : 0);
-    void *memory = mmap(NULL, pages * FRAME_SIZE, PROT_READ | PROT_WRITE, flags, -1, 0);
-    if (memory == MAP_FAILED)
-        return EFI_OUT_OF_RESOURCES;
-    memset(memory, 0xa5, pages * FRAME_SIZE);
-    owned[i].address = memory;
-    owned[i].pages = pages;
-    fw.pages += (unsigned)pages;
-    *address = (uintptr_t)memory;
-    return EFI_SUCCESS;
-}
-
-static efi_status_t EFIAPI free_pages(uint64_t address, uint64_t pages)
-{
-    for (unsigned i = 0; i < PAGES_MAX; i++) {
-        if (owned[i].address != NULL && (uintptr_t)owned[i].address == address && owned[i].pages == pages) {
-            munmap(owned[i].address, pages * FRAME_SIZE);
-            owned[i].address = NULL;
-            fw.pages -= (unsigned)pages;
-            return EFI_SUCCESS;
-        }
-    }
-    return EFI_INVALID_PARAMETER;
-}
-
-static efi_status_t EFIAPI get_memory_map(uint64_t *size, void *map, uint64_t *key, uint64_t *descriptor_size,
-                                          uint32_t *descriptor_version)
-{
-    uint64_t needed = fw.descriptors * fw.desc_size;
-    fw.maps++;
-    if (fw.map_status != EFI_SUCCESS)
-        return fw.map_status;
-    if (fw.exiting && fw.later_map_status != EFI_SUCCESS)
-        return fw.later_map_status;
-    *descriptor_size = fw.desc_size;
-    *descriptor_version = 1;
-    if (*size < needed) {
-        *size = needed;
-        return EFI_BUFFER_TOO_SMALL;
-    }
-    *size = needed;
-    if (map != NULL)
-        memset(map, 0x11, needed);
-    *key = fw.key;
-    return EFI_SUCCESS;
-}
-
-static efi_status_t EFIAPI exit_boot_services(efi_handle_t handle, uint64_t key)
-{
-    fw.exits++;
-    fw.exiting = true;
-    if (fw.exit_status != EFI_SUCCESS)
-        return fw.exit_status;
-    if (fw.changes > 0) {
-        fw.changes--;
-        fw.key++;
-        fw.descriptors += fw.grows;
-    }
-    return handle != NULL && key == fw.key ? EFI_SUCCESS : EFI_INVALID_PARAMETER;
-}
-
-static efi_status_t EFIAPI set_watchdog_timer(uint64_t seconds, uint64_t code, uint64_t size, const void *data)
-{
-    not_after_exit();
-    fw.watchdog_off += seconds == 0 && code == 0 && size == 0 && data == NULL;
-    return EFI_SUCCESS;
-}
-
-static efi_status_t EFIAPI handle_protocol(efi_handle_t handle, const struct efi_guid *protocol, void **found)
-{
-    static const struct efi_guid loaded = EFI_LOADED_IMAGE_GUID, volume = EFI_FILE_SYSTEM_GUID,
-                                 load_file = EFI_LOAD_FILE2_GUID;
-    not_after_exit();
-    if (handle == (efi_handle_t)(void *)&fw && memcmp(protocol, &loaded, sizeof(loaded)) == 0 && !fw.no_loaded_image)
-        *found = &fw.loaded;
-    else if (handle == (efi_handle_t)(void *)&fw.volume && memcmp(protocol, &volume, sizeof(volume)) == 0 && !fw.no_volume)
-        *found = &fw.volume;
-    else if (handle == (efi_handle_t)(void *)&fw.loader && memcmp(protocol, &load_file, sizeof(load_file)) == 0)
-        *found = &fw.loader;
-    else
-        return EFI_UNSUPPORTED;
-    return EFI_SUCCESS;
-}
-
-static efi_status_t EFIAPI locate_device_path(const struct efi_guid *protocol, const void **path, efi_handle_t *handle)
-{
-    static const uint8_t medium[] = {4,    3,    20,   0,    0x27, 0xe4, 0x68, 0x55, 0xfc, 0x68, 0x3d, 0x4f,
-                                     0xac, 0x74, 0xca, 0x55, 0x52, 0x31, 0xcc, 0x68, 0x7f, 0xff, 4,    0};
-    static const struct efi_guid load_file = EFI_LOAD_FILE2_GUID;
-    not_after_exit();
-    if (fw.offered == NULL || memcmp(protocol, &load_file, sizeof(load_file)) != 0 ||
-        memcmp(*path, medium, sizeof(medium)) != 0)
-        return EFI_NOT_FOUND;
-    *path = (const uint8_t *)*path + 20;
-    *handle = (efi_handle_t)(void *)&fw.loader;
-    return EFI_SUCCESS;
-}
-
-static efi_status_t EFIAPI load_offered(struct efi_load_file2 *self, const void *path, uint8_t boot_policy,
-                                        uint64_t *size, void *buffer)
-{
-    uint64_t length = strlen(fw.offered), given = *size;
-    not_after_exit();
-    if (self != &fw.loader || boot_policy || *(const uint8_t *)path != 0x7f)
-        return EFI_INVALID_PARAMETER;
-    *size = fw.offered_claims != 0 ? fw.offered_claims : length;
-    if (buffer == NULL || given < length)
-        return EFI_BUFFER_TOO_SMALL;
-    if (fw.offered_status != EFI_SUCCESS)
-        return fw.offered_status;
-    memcpy(buffer, fw.offered, length);
-    *size = length;
-    return EFI_SUCCESS;
-}
-
-static efi_status_t EFIAPI boot_hart(struct efi_riscv_boot *self, uint64_t *hart)
-{
-    *hart = fw.hart;
-    return self == &fw.riscv ? EFI_SUCCESS : EFI_INVALID_PARAMETER;
-}
-
-static efi_status_t EFIAPI locate_protocol(const struct efi_guid *protocol, void *registration, void **found)
-{
-    static const struct efi_guid riscv = EFI_RISCV_BOOT_GUID;
-    not_after_exit();
-    if (fw.hart == 0 || registration != NULL || memcmp(protocol, &riscv, sizeof(riscv)) != 0)
-        return EFI_NOT_FOUND;
-    *found = &fw.riscv;
-    return EFI_SUCCESS;
-}
-
-static efi_status_t EFIAPI output(struct efi_text_output *self, const uint16_t *text)
-{
-    size_t length = strlen(fw.output);
-    not_after_exit();
-    for (; self == &fw.text && *text != 0 && length < OUTPUT_MAX - 1; text++)
-        fw.output[length++] = (char)*text;
-    return EFI_SUCCESS;
-}
-
-static efi_status_t EFIAPI open_volume(struct efi_file_system *self, struct efi_file **root)
-{
-    *root = &fw.root;
-    fw.files_open++;
-    return self == &fw.volume ? EFI_SUCCESS : EFI_INVALID_PARAMETER;
-}
-
-static bool is_named(const uint16_t *name, const char *wanted)
-{
-    while (*wanted != '\0' && *name == (uint8_t)*wanted)
-        name++, wanted++;
-    return *name == (uint8_t)*wanted;
-}
-
-static efi_status_t EFIAPI open_file(struct efi_file *self, struct efi_file **file, const uint16_t *name,
-                                     uint64_t mode, uint64_t attributes)
-{
-    if (self != &fw.root || mode != EFI_FILE_READ || attributes != 0)
-        return EFI_INVALID_PARAMETER;
-    if (is_named(name, "\\quire.cfg") && fw.file != NULL)
-        *file = &fw.config;
-    else if (is_named(name, "\\quire.initrd") && fw.initrd != NULL)
-        *file = &fw.archive;
-    else
-        return EFI_NOT_FOUND;
-    fw.files_open++;
-    return EFI_SUCCESS;
-}
-
-static efi_status_t EFIAPI file_info(struct efi_file *self, const struct efi_guid *kind, uint64_t *size, void *buffer)
-{
-    static const struct efi_guid guid = EFI_FILE_INFO_GUID;
-    struct efi_file_info *info = buffer;
-    if (self != &fw.archive || memcmp(kind, &guid, sizeof(guid)) != 0 || *size < 80 + 26 || fw.info_status != EFI_SUCCESS)
-        return fw.info_status != EFI_SUCCESS ? fw.info_status : EFI_INVALID_PARAMETER;
-    info->file_size = fw.initrd_claims != 0 ? fw.initrd_claims : strlen(fw.initrd);
-    *size = 80 + 26;
-    return EFI_SUCCESS;
-}
-
-static efi_status_t EFIAPI close_file(struct efi_file *self)
-{
-    (void)self;
-    fw.files_open--;
-    return EFI_SUCCESS;
-}
-
-static efi_status_t EFIAPI read_file(struct efi_file *self, uint64_t *size, void *buffer)
-{
-    const char *content = self == &fw.config ? fw.file : fw.initrd;
-    size_t length = strlen(content);
-    if (fw.read_status != EFI_SUCCESS)
-        return fw.read_status;
-    if (length < *size)
-        *size = length;
-    memcpy(buffer, content, *size);
-    return EFI_SUCCESS;
-}
-
-/* ---- Around it ------------------------------------------------------------------------------------------- */
-
-static void release(void)
-{
-    for (unsigned i = 0; i < PAGES_MAX; i++)
-        if (owned[i].address != NULL)
-            (void)free_pages((uintptr_t)owned[i].address, owned[i].pages);
-}
-
-/* A firmware with nothing wrong, and no tables. */
-static void make_firmware(void)
-{
-    release();
-    memset(&fw, 0, sizeof(fw));
-    fw.descriptors = 20;
-    fw.desc_size = 48;
-    fw.allocations_left = UINT32_MAX;
-    fw.key = KEY;
-    fw.boot.allocate_pages = allocate_pages;
-    fw.boot.free_pages = free_pages;
-    fw.boot.get_memory_map = get_memory_map;
-    fw.boot.handle_protocol = handle_protocol;
-    fw.boot.locate_device_path = locate_device_path;
-    fw.loader.load = load_offered;
-    fw.boot.exit_boot_services = exit_boot_services;
-    fw.boot.set_watchdog_timer = set_watchdog_timer;
-    fw.boot.locate_protocol = locate_protocol;
-    fw.text.output = output;
-    fw.volume.open_volume = open_volume;
-    fw.root.open = open_file;
-    fw.root.close = fw.config.close = fw.archive.close = close_file;
-    fw.config.read = fw.archive.read = read_file;
-    fw.archive.info = file_info;
-    fw.riscv.boot_hart = boot_hart;
-    fw.loaded.device = (efi_handle_t)(void *)&fw.volume;
-    fw.system.header.signature = EFI_SYSTEM_TABLE_SIGNATURE;
-    fw.system.output = &fw.text;
-    fw.system.boot = &fw.boot;
-}
 
 static void give_options(const char *text)
 {
@@ -364,7 +56,7 @@ TEST(efi_stub, hands_over_what_the_firmware_has)
     CHECK(strcmp(handoff->cmdline, "paging=sv39 -- map") == 0);
     CHECK(fw.watchdog_off == 1 && fw.exits == 1 && fw.calls_after_exit == 0 && fw.files_open == 0);
     CHECK(fw.output[0] == '\0');
-    release();
+    release_firmware();
 }
 
 TEST(efi_stub, an_image_out_of_reach_is_copied)
@@ -378,7 +70,7 @@ TEST(efi_stub, an_image_out_of_reach_is_copied)
         CHECK(memcmp((void *)(uintptr_t)handoff->image, image, 2 * FRAME_SIZE) == 0);
     }
     CHECK((uintptr_t)handoff <= EFI_REACH - sizeof(*handoff));
-    release();
+    release_firmware();
 }
 
 TEST(efi_stub, a_map_that_changes_is_taken_again)
@@ -396,7 +88,7 @@ TEST(efi_stub, a_map_that_changes_is_taken_again)
         CHECK_EQ(handoff->map_size, (20 + cases[i].changes * cases[i].grows) * cases[i].desc_size);
         CHECK_EQ(handoff->desc_size, cases[i].desc_size);
         CHECK_EQ(fw.calls_after_exit, 0);
-        release();
+        release_firmware();
     }
 }
 
@@ -450,7 +142,7 @@ TEST(efi_stub, gives_everything_back_without_memory)
         CHECK(status == EFI_SUCCESS || (fw.pages == 0 && fw.exits == 0 && said("quire: ")));
     }
     CHECK(status == EFI_SUCCESS && i > 2);
-    release();
+    release_firmware();
 }
 
 TEST(efi_stub, does_without_what_it_need_not_have)
@@ -472,7 +164,7 @@ TEST(efi_stub, does_without_what_it_need_not_have)
     fw.system.header.signature++;
     CHECK_EQ(run(), EFI_UNSUPPORTED);
     CHECK_EQ(efi_stub(NULL, NULL, NULL, &handoff), EFI_UNSUPPORTED);
-    release();
+    release_firmware();
 }
 
 TEST(efi_stub, config_file_follows_the_options)
@@ -499,7 +191,7 @@ TEST(efi_stub, config_file_follows_the_options)
         if (strcmp(handoff->cmdline, cases[i].line) != 0)
             test_fail(test_result_, __FILE__, __LINE__, "case %u: \"%s\"", i, handoff->cmdline);
         CHECK_EQ(fw.files_open, 0);
-        release();
+        release_firmware();
     }
 }
 
@@ -516,7 +208,7 @@ TEST(efi_stub, loads_the_boot_archive)
     fw.initrd = "";
     CHECK_EQ(run(), EFI_SUCCESS);
     CHECK(handoff->initrd == 0 && handoff->initrd_size == 0 && !said("initrd"));
-    release();
+    release_firmware();
 }
 
 TEST(efi_stub, does_without_an_archive_that_it_cannot_load)
@@ -627,7 +319,7 @@ TEST(efi_stub, long_lines_are_cut_and_said_to_be)
     fw.no_volume = true;
     CHECK_EQ(run(), EFI_SUCCESS);
     CHECK(handoff->cmdline[0] == '\0');
-    release();
+    release_firmware();
 }
 
 /* LoadOptions may be anything: no end, an odd size, none where there is a pointer. */
@@ -646,6 +338,6 @@ TEST(efi_stub, options_without_an_end)
         free(exact);
         CHECK_EQ(status, EFI_SUCCESS);
         CHECK(strncmp(handoff->cmdline, "aaaaaa", size / 2) == 0);
-        release();
+        release_firmware();
     }
 }

@@ -513,7 +513,8 @@ TEST(pressure, the_reclaimer_runs_on_its_reserve)
 
 /* ---- Protection ------------------------------------------------------------------------------------------ */
 
-/* What a request for a higher zone must leave in a lower one, those that name it or have a limit inside may take. */
+/* What a request for a higher zone must leave in a lower one, those that name it or have a limit inside may take. A run
+ * that is too long for the higher zone is the lower one's own. */
 TEST(pressure, lower_zones_are_protected)
 {
     uint64_t before = frame_free_count();
@@ -540,11 +541,11 @@ TEST(pressure, lower_zones_are_protected)
         request.flags = FRAME_THIS_NODE;
         for (unsigned order = FRAME_ORDERS; order-- > 0;) {
             request.count = UINT64_C(1) << order;
-            while (frame_alloc(&request, &frame) == OK)
+            while (request.count <= high.end.v - high.start.v && frame_alloc(&request, &frame) == OK)
                 chain_push(&chain, frame, request.count);
         }
         frame_pressure_info(i, &pressure);
-        bool exact = pressure.free == kept;
+        uint64_t left = pressure.free;
         request.zone = low.kind;
         bool named = frame_alloc(&request, &frame) == OK && frame_free(frame, 1) == OK;
         request.zone = high.kind;
@@ -555,7 +556,7 @@ TEST(pressure, lower_zones_are_protected)
         frame_set_caching(true);
         chain_free_all(&chain);
         CHECK(!chain.damaged);
-        CHECK(exact);
+        CHECK_EQ(left, kept);
         CHECK(named && limited && refused);
     }
     CHECK_RESTORED(before);

@@ -51,6 +51,7 @@ class Memory:
 SMALL = Memory("", 256 * MIB)
 LARGE = Memory("_64g", 65536 * MIB, "empty full checkerboard sparse halves chunks")
 BOOTS = (LARGE, SMALL, SMALL)   # the longest first
+END = "quire: the script succeeded\n"
 
 
 # ---- Counting --------------------------------------------------------------------------------------------
@@ -61,7 +62,7 @@ def figures_in(output, script):
     if not prompt:
         raise Problem("the machine did not come to the command", details=before.splitlines()[-5:])
     figures = {}
-    for line in text.splitlines():
+    for line in text.removesuffix(END).splitlines():
         if not (match := FIGURE.fullmatch(line)) or match[1] in figures:
             raise Problem(f"`{script}` says: {line}")
         figures[match[1]] = int(match[2])

@@ -14,11 +14,13 @@ import boards
 import chains
 import places
 from machine import ISAS, Machine, parse_size
+from options import did_you_mean
 from ui import Problem
 
 TABLE = places.ROOT / "tests/matrix.toml"
 AXES = ("chain", "cpus", "nodes", "mem", "paging", "cpu")
 FIELDS = ("isa", "board", *AXES, "share")
+SIZES = ("cpus", "nodes", "mem", "share")
 TERM = re.compile(r"([a-z]+)(!=|<=|>=|=|<|>)([^=<>!].*)")
 COMPARE = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
 
@@ -56,11 +58,29 @@ class Cell:
                        initrd=initrd and str(initrd))
 
 
+@dataclass(frozen=True)
+class Missing:
+    """What is not run, and why: a chain or a board, or by a rule of the table some cells of an ISA."""
+    name: str
+    reason: str
+    isa: str
+    chain: str | None = None    # None: of any
+    board: str | None = None
+
+
 # ---- Expressions ------------------------------------------------------------------------------------------
 
 def number(word):
     """What a field or word is worth in a comparison by size: a count, or bytes."""
     return int(word) if str(word).isdigit() else parse_size(word)
+
+
+def known(name, word):
+    """Complains about a value that a field cannot have; a misspelled one would hold for no cell."""
+    names = {"isa": ISAS, "chain": chains.CHAINS, "board": (*boards.BOARDS, "None")}.get(name)
+    if names is not None and word not in names:
+        raise ValueError(f"\"{word}\" is no {name}{did_you_mean(word, names)}")
+    return str(number(word)) if name in SIZES else word
 
 
 def term(text):
@@ -70,12 +90,13 @@ def term(text):
         raise ValueError(f"\"{text}\" is not FIELD=VALUE with a FIELD of {', '.join(FIELDS)}")
     name, sign, right = match.groups()
     if sign in ("=", "!="):
-        return lambda cell: (str(getattr(cell, name, None)) in right.split("|")) == (sign == "=")
+        words = [known(name, word) for word in right.split("|")]
+        return lambda cell: (known(name, str(getattr(cell, name))) in words) == (sign == "=")
     if right not in FIELDS:
         number(right)   # complains at once
 
     def compare(cell):
-        left, other = getattr(cell, name, None), getattr(cell, right, None) if right in FIELDS else right
+        left, other = getattr(cell, name), getattr(cell, right) if right in FIELDS else right
         return left is not None and other is not None and COMPARE[sign](number(left), number(other))
     return compare
 
@@ -99,12 +120,13 @@ class Table:
     seconds: dict
 
     def why_not(self, cell):
-        """Why a cell is not run; None if it is."""
+        """Why a cell is not run, as a Missing; None if it is."""
         if reason := chains.absent(cell.chain, cell.isa):
-            return f"{cell.isa} {cell.chain}: {reason}"
+            return Missing(f"{cell.isa} {cell.chain}", reason, cell.isa, cell.chain)
         if cell.nodes > 1 and (reason := chains.one_node(cell.chain, cell.isa)):
-            return f"{cell.isa} {cell.chain}, several nodes: {reason}"
-        return next((f"{when}: {why}" for when, holds, why in self.never if holds(cell)), None)
+            return Missing(f"{cell.isa} {cell.chain} nodes>1", reason, cell.isa, cell.chain)
+        return next((Missing(when.removeprefix("isa=").replace("chain=", ""), why, cell.isa)
+                     for when, holds, why in self.never if holds(cell)), None)
 
     def cost(self, cell):
         """Seconds, about."""
@@ -123,16 +145,16 @@ def load():
 
 
 def possible(table, isa):
-    """All cells of an ISA that can be run, and how many cannot, by reason."""
+    """All cells of an ISA that can be run; and those that cannot, each with what is missing."""
     axes = {"chain": list(chains.CHAINS)} | table.axes[isa]
-    cells, reasons = [], {}
+    cells, excluded = [], []
     for values in itertools.product(*(axes[axis] for axis in AXES)):
         cell = Cell(isa, *values)
-        if reason := table.why_not(cell):
-            reasons[reason] = reasons.get(reason, 0) + 1
+        if missing := table.why_not(cell):
+            excluded.append((cell, missing))
         else:
             cells.append(cell)
-    return cells, reasons
+    return cells, excluded
 
 
 # ---- What is run ------------------------------------------------------------------------------------------
@@ -172,20 +194,21 @@ def standard(table, isa):
 
 
 def on_boards(isa):
-    """The boards of an ISA that this QEMU has models of, and why not the others."""
-    names = [name for name, board in boards.BOARDS.items() if board.isa == isa]
-    reasons = {name: boards.unavailable(name) for name in names}
-    cells = []
-    for name in names:
-        if reasons[name] is None:
-            machine = boards.machine(name)
-            cells.append(Cell(isa, cpus=machine.cpus, mem=boards.size(machine.mem), board=name))
-    return cells, {f"{isa} board={name}: {reason}": 1 for name, reason in reasons.items() if reason}
+    """The same for boards."""
+    cells, excluded = [], []
+    for name in (name for name, board in boards.BOARDS.items() if board.isa == isa):
+        machine = boards.machine(name)
+        cell = Cell(isa, cpus=machine.cpus, mem=boards.size(machine.mem), board=name)
+        if reason := boards.unavailable(name):
+            excluded.append((cell, Missing(f"{isa} board={name}", reason, isa, cell.chain, name)))
+        else:
+            cells.append(cell)
+    return cells, excluded
 
 
 def choose(table, isa, full):
-    """The cells of an ISA to run, each once, and the reasons for what is not."""
-    cells, reasons = possible(table, isa)
+    """The cells of an ISA to run, each once; and those that cannot be, each with what is missing."""
+    cells, excluded = possible(table, isa)
     models, without_model = on_boards(isa)
     covered = cover(cells, 2) if full else cover([cell for cell in cells if cell.chain == "direct"], 1)
-    return list(dict.fromkeys([*standard(table, isa), *covered, *models])), reasons | without_model
+    return list(dict.fromkeys([*standard(table, isa), *covered, *models])), excluded + without_model

@@ -24,20 +24,16 @@ def clean(text):
     return NOT_XML.sub("", ESCAPES.sub("", str(text)))
 
 
-def boot_failed(result):
-    return result.status == "FAIL" and (result.prompt is None or not result.failed)
-
-
 def boot_reason(result):
     """Why the boot counts as failed, in one line."""
-    return next((line for line in map(clean, result.details) if line.strip()), "no reason given")
+    return next((line for line in map(clean, result.wrong) if line.strip()), "no reason given")
 
 
 def cases(result):
     """(name, PASS, FAIL or SKIP, why) of each test in a cell, the boot first."""
     if result.status == "SKIP":
         yield "boot", "SKIP", clean(result.reason) or "no reason given"
-    elif boot_failed(result):
+    elif result.wrong or (result.status == "FAIL" and not result.failed):
         yield "boot", "FAIL", boot_reason(result)
     else:
         yield "boot", "PASS", ""

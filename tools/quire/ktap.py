@@ -94,6 +94,8 @@ def parse(text, reports=None):
     reader.finish()
     if reader.reports == 0:
         reader.wrong("no test plan in the output")
+    elif reports is not None and reader.results.count == 0:
+        reader.wrong("a report of no tests")
     elif reports not in (None, reader.reports):
         reader.wrong(f"{reader.reports} test reports instead of {reports}")
     return reader.results

@@ -26,6 +26,7 @@ from options import Command, Option
 from report import Report, Result
 from ui import Problem
 
+PAGING = {"4": "4-level", "5": "5-level", "sv39": "Sv39", "sv48": "Sv48", "sv57": "Sv57"}
 PROTOCOLS = {"linux": "bzImage", "grub-bios": "bzImage", "grub-efi": "bzImage", "uefi": "EFI", "uefi-dt": "EFI",
              "uboot-efi": "EFI", "uboot-extlinux": "Image"}
 HELPERS = ("mtools", "dtc", "gcc", "libc", *(f"gcc-{isa}" for isa in ISAS))     # they make what is booted
@@ -33,8 +34,8 @@ HELPERS = ("mtools", "dtc", "gcc", "libc", *(f"gcc-{isa}" for isa in ISAS))     
 
 @dataclass
 class CellResult:
-    """What came of a cell, or why it was not run."""
-    cell: object
+    """What came of a cell, or of what is missing."""
+    cell: object                    # cells.Cell or cells.Missing
     status: str                     # PASS, FAIL, SKIP
     reason: str = ""                # why it was not run
     seconds: float = 0.0
@@ -42,10 +43,11 @@ class CellResult:
     passed: list = dataclasses.field(default_factory=list)      # names of self-tests
     failed: list = dataclasses.field(default_factory=list)      # (name, why)
     skipped: list = dataclasses.field(default_factory=list)     # (name, why)
-    details: list = dataclasses.field(default_factory=list)     # lines: why it failed
+    wrong: list = dataclasses.field(default_factory=list)       # lines: what is wrong with the boot itself
+    details: list = dataclasses.field(default_factory=list)     # lines: all that is wrong
     log: Path | None = None
     firmware: str = ""
-    start: datetime.datetime | None = None
+    start: datetime.datetime = dataclasses.field(default_factory=lambda: datetime.datetime.now(datetime.timezone.utc))
     kept: dict = dataclasses.field(default_factory=dict)        # bytes that firmware keeps, by type
 
     def __post_init__(self):
@@ -61,22 +63,31 @@ def boot_of(cell, table):
     frames_kib = (archive.stat().st_size + 4095) // 4096 * 4
     protocol = PROTOCOLS.get(cell.chain, "PVH" if cell.isa == "x86_64" else "Image")
     machine = cell.machine(archive)
+    paging = (rf"; paging {PAGING[cell.paging]}$",) if cell.paging else ()
     return boot.Boot(f"matrix {cell.name}", machine, table.script, check=agreement.agrees(machine),
                      timeout=table.timeout, silence=table.silence,
-                     expect=(rf"^quire \S+: {cell.isa}, {protocol}\b", rf"^  0x\S+ 0x\S+ +{frames_kib} KiB  module "),
+                     expect=(rf"^quire \S+: {cell.isa}, {protocol}\b", rf"^  0x\S+ 0x\S+ +{frames_kib} KiB  module ", *paging),
                      refuse=(r"^warning: (acpi|efi|fdt|memory map|topology)",))
 
 
 def run_cell(cell, table, kernel, report):
-    test, start = boot_of(cell, table), datetime.datetime.now(datetime.timezone.utc)
+    """Whatever happens to one cell, the others are not to suffer."""
+    result = CellResult(cell, "FAIL", firmware=versions(cell))
+    test = boot_of(cell, table)
     report.begin(cell.name)
-    run = boot.run(test, kernel)
-    report.end(cell.name)
+    try:
+        run = boot.run(test, kernel)
+    except (Problem, OSError) as problem:
+        result.wrong = result.details = [str(problem)]
+        report.check("matrix", cell.name, result.wrong)
+        return result
+    finally:
+        report.end(cell.name)
     report.add(run.result("matrix", cell.name))
-    return CellResult(cell, "FAIL" if run.details else "PASS", seconds=run.seconds, prompt=run.prompt,
-                      passed=run.tests.passed, failed=run.tests.failed, skipped=run.tests.skipped, details=run.details,
-                      log=run.log, firmware=versions(cell), start=start,
-                      kept=agreement.kept_in(test.machine, run.output) or {})
+    return dataclasses.replace(result, status="FAIL" if run.details else "PASS", seconds=run.seconds, prompt=run.prompt,
+                               passed=run.tests.passed, failed=run.tests.failed, skipped=run.tests.skipped,
+                               wrong=run.wrong, details=run.details, log=run.log,
+                               kept=agreement.kept_in(test.machine, run.output) or {})
 
 
 @functools.cache
@@ -104,19 +115,18 @@ class Choice:
 
 
 def select(choice):
-    """The cells to run and, by reason, how many others cannot be."""
+    """The cells to run, and what is missing for others, each once."""
     table = cells.load()
-    chosen, reasons = [], {}
+    chosen, missing = [], {}
     for isa in ISAS:
-        some, why = cells.choose(table, isa, choice.full)
-        chosen += some
-        reasons |= why
-    chosen = [cell for cell in chosen if all(wanted(cell) for wanted in choice.only)]
+        some, excluded = cells.choose(table, isa, choice.full)
+        chosen += (cell for cell in some if all(wanted(cell) for wanted in choice.only))
+        missing |= {what: None for cell, what in excluded if all(wanted(cell) for wanted in choice.only)}
     number, count = choice.shard
     chosen = chosen[number - 1::count]
     if not chosen:
-        raise Problem("no cell of the matrix is left to run; --full has more of them", status=2)
-    return table, chosen, reasons
+        raise Problem("no cell of the matrix is left to run" + ("" if choice.full else "; --full has more of them"), status=2)
+    return table, chosen, list(missing)
 
 
 def prepare(chosen):
@@ -126,17 +136,37 @@ def prepare(chosen):
     return {isa: build.kernel(isa) for isa in dict.fromkeys(cell.isa for cell in chosen)}
 
 
-def run_all(table, chosen, jobs, report):
+def run_all(table, chosen, jobs, report, results):
+    """Puts what came of each cell into results as it ends."""
     kernels = prepare(chosen)
     with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
-        runs = [pool.submit(run_cell, cell, table, kernels[cell.isa], report) for cell in chosen]
+        runs = {pool.submit(run_cell, cell, table, kernels[cell.isa], report): cell for cell in chosen}
         try:
-            return [run.result() for run in runs]
+            for run in concurrent.futures.as_completed(runs):
+                results[runs[run]] = run.result()
         except BaseException:
             report.closed = True
             pool.shutdown(wait=False, cancel_futures=True)
             emulator.stop_all()
             raise
+
+
+def names_of(result):
+    return sorted(result.passed + [name for name, _ in (*result.failed, *result.skipped)])
+
+
+def same_tests(results, report):
+    """Each cell of an ISA has to have run the same self-tests."""
+    for isa in dict.fromkeys(result.isa for result in results):
+        whole = [result for result in results if result.isa == isa and not result.wrong]
+        most = max(map(names_of, whole), key=len, default=[])
+        for result in whole:
+            if names_of(result) != most:
+                result.status = "FAIL"
+                result.wrong = [f"{len(names_of(result))} self-tests, not the same as the {len(most)} of other cells"]
+                result.details = result.details + result.wrong
+        report.check("matrix", f"{isa}: the same self-tests in each cell",
+                     [f"{result.name}: {line}" for result in whole for line in result.wrong], note=f"{len(most)} of them")
 
 
 # ---- Tables -----------------------------------------------------------------------------------------------
@@ -166,9 +196,10 @@ def table_of(results):
                          line[-1]])
 
 
-def not_run(reasons):
-    """Reasons that are about a whole chain first."""
-    return [f"  {reason}" for reason in sorted(reasons, key=lambda reason: ("=" in reason, reason))]
+def not_run(missing):
+    """What is about a whole chain or board first."""
+    rows = sorted(missing, key=lambda what: (what.chain is None, what.name))
+    return [f"  {what.name}: {what.reason}" for what in rows]
 
 
 def with_versions(results):
@@ -178,8 +209,9 @@ def with_versions(results):
     return [f"  {', '.join(dict.fromkeys(names))}: {firmware}" for firmware, names in used.items()]
 
 
-def show(report, results, reasons):
-    lines = ["", *table_of(results), "", "Not run here:", *not_run(reasons), "", "Booted by:", *with_versions(results), ""]
+def show(report, results, missing):
+    lines = ["", *table_of(results), "", *(["Not run here:", *not_run(missing), ""] if missing else []),
+             "Booted by:", *with_versions(results), ""]
     print("\n".join(lines), file=report.stream, flush=True)
 
 
@@ -204,24 +236,32 @@ def announce(table, chosen, jobs, report):
     report.note("matrix", f"{ui.plural(len(chosen), 'cell')}, {jobs} at a time: about {ui.plural(minutes, 'minute')}")
 
 
-def run_matrix(choice, report):
-    """For the command and for quire test: runs, shows, and returns the results."""
-    table, chosen, reasons = select(choice)
+def run_matrix(choice, report, outputs=()):
+    """For the command and for quire test. outputs: (path, what makes its bytes of the results); what was there before does
+    not survive, and a cell that was not run to its end is a failure, also when the run is interrupted."""
+    table, chosen, missing = select(choice)
+    for path, _ in outputs:
+        path.unlink(missing_ok=True)
     announce(table, chosen, choice.jobs, report)
-    results = run_all(table, chosen, choice.jobs, report)
-    show(report, results, reasons)
-    return results
+    report.expect(len(chosen))
+    results = {cell: CellResult(cell, "FAIL", wrong=["not run to its end"], details=["not run to its end"]) for cell in chosen}
+    try:
+        run_all(table, chosen, choice.jobs, report, results)
+        report.expect(0)
+        same_tests(list(results.values()), report)
+        show(report, list(results.values()), missing)
+    finally:
+        skipped = [CellResult(what, "SKIP", reason=what.reason) for what in missing]
+        for path, form in outputs:
+            path.write_bytes(form([*results.values(), *skipped]))
 
 
 def matrix(options):
     report = Report(options.json)
     given = {"full": bool(options.full), "only": tuple(options.only)}
     given |= {key: value for key in ("shard", "jobs") if (value := getattr(options, key)) is not None}
-    results = run_matrix(Choice(**given), report)
-    if options.junit:
-        options.junit.write_bytes(exports.junit(results))
-    if options.kcidb:
-        options.kcidb.write_text(json.dumps(exports.kcidb(results), indent=1) + "\n")
+    forms = ((options.junit, exports.junit), (options.kcidb, lambda results: json.dumps(exports.kcidb(results)).encode()))
+    run_matrix(Choice(**given), report, [(path, form) for path, form in forms if path])
     return report.summary()
 
 

@@ -42,13 +42,23 @@ class Report:
         self.running = []
         self.stream = sys.stderr if as_json else sys.stdout
         self.as_json = as_json
+        self.part = None        # of a part whose results can be counted beforehand: how many were before it, and has it
         self.closed = False     # the run was interrupted: what ends now ends for that reason
         self.lock = threading.Lock()
         self.live = self.stream.isatty()
 
     def status_line(self):
-        if self.live and not self.closed:
-            print("\r" + ", ".join(self.running)[:100] + "\x1b[K", end="", file=self.stream, flush=True)
+        if not self.live or self.closed:
+            return
+        done = ""
+        if self.part:
+            own = self.results[self.part[0]:]
+            done = f"{len(own)}/{self.part[1]}, {sum(bool(result.failed) for result in own)} failed: "
+        print("\r" + (done + ", ".join(self.running))[:100] + "\x1b[K", end="", file=self.stream, flush=True)
+
+    def expect(self, count):
+        """So many results come next; 0: that part has ended."""
+        self.part = (len(self.results), count) if count else None
 
     def begin(self, name):
         with self.lock:
@@ -58,6 +68,7 @@ class Report:
     def end(self, name):
         with self.lock:
             self.running.remove(name)
+            self.status_line()
 
     def add(self, result):
         with self.lock:

@@ -64,7 +64,7 @@ static void enter(struct slab_cache *cache)
 static void init_own(void)
 {
     slab_headers.type = (struct slab_type){.name = "slab header", .size = sizeof(struct slab), .align = 8};
-    slab_magazines.type = (struct slab_type){.name = "magazine", .size = sizeof(struct magazine), .align = 256};
+    slab_magazines.type = (struct slab_type){.name = "magazine", .size = SLAB_MAGAZINE, .align = SLAB_MAGAZINE};
     shape(&slab_headers, slab_headers.type.align);
     shape(&slab_magazines, slab_magazines.type.align);
     enter(&slab_headers);

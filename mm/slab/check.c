@@ -6,13 +6,9 @@
 
 #include "slab.h"
 
-/* Objects begin at a fixed place in magazines, which are aligned to their size: the top alone says how many there are. */
 static uint64_t loaded_count(const struct slab_cpu *cpu)
 {
-    uintptr_t top = (uintptr_t)load_quiet(&cpu->top);
-
-    return top == 0 ? 0
-                    : ((top - offsetof(struct magazine, object)) % sizeof(struct magazine)) / sizeof(void *);
+    return (uintptr_t)load_quiet(&cpu->top) % SLAB_MAGAZINE / sizeof(void *);
 }
 
 void slab_cache_stats(struct slab_cache *cache, struct slab_stats *stats)
@@ -25,7 +21,7 @@ void slab_cache_stats(struct slab_cache *cache, struct slab_stats *stats)
                                  .slabs = cache->slabs,
                                  .frames = cache->slabs << cache->order};
     spin_unlock(&cache->lock, irq);
-    for (uint32_t i = 0; i < cache->cpus; i++)
+    for (uint64_t i = 0; i < cache->cpus; i++)
         stats->in_cpus += loaded_count(&cache->cpu[i]) + load_quiet(&cache->cpu[i].spare);
 }
 
@@ -71,7 +67,7 @@ static const void *magazine_at(const struct slab_cache *cache, uint64_t number, 
 {
     const struct magazine *magazine = cache->full_magazines;
 
-    if (number < 2 * (uint64_t)cache->cpus) {
+    if (number < 2 * cache->cpus) {
         const struct slab_cpu *cpu = &cache->cpu[number / 2];
 
         magazine = number % 2 == 0 ? cpu->previous : NULL;
@@ -81,7 +77,7 @@ static const void *magazine_at(const struct slab_cache *cache, uint64_t number, 
             *objects = magazine->object;
         return cache;
     }
-    for (number -= 2 * (uint64_t)cache->cpus; magazine != NULL && number > 0; number--)
+    for (number -= 2 * cache->cpus; magazine != NULL && number > 0; number--)
         magazine = magazine->next;
     if (magazine == NULL)
         return NULL;
@@ -136,7 +132,7 @@ const char *slab_check(struct slab_cache *cache)
     if (!magazines_good(cache->full_magazines, cache->magazines_full, cache->rounds) ||
         !magazines_good(cache->empty_magazines, cache->magazines_empty, 0))
         return "a magazine of the depot is neither full nor empty, or they are miscounted";
-    for (uint32_t i = 0; i < cache->cpus; i++) {
+    for (uint64_t i = 0; i < cache->cpus; i++) {
         if (!cpu_good(cache, &cache->cpu[i]))
             return "a CPU's magazines are not as they say, or the previous one is neither full nor empty";
     }

@@ -120,7 +120,7 @@ static struct magazine *exchange_for_empty(struct slab_cache *cache, struct maga
     uint64_t irq = spin_lock(&cache->lock);
     struct magazine *empty = NULL;
 
-    *room = full == NULL || cache->magazines_full < (uint64_t)DEPOT_PER_CPU * cache->cpus;
+    *room = full == NULL || cache->magazines_full < DEPOT_PER_CPU * cache->cpus;
     if (*room)
         empty = magazine_pop(&cache->empty_magazines, &cache->magazines_empty);
     if (empty != NULL && full != NULL)

@@ -42,12 +42,12 @@ struct slab {
 };
 
 struct magazine {
+    void *object[MAGAZINE_ROUNDS];
     struct magazine *next; /* in the depot */
     uint64_t count;        /* while it is not loaded */
-    void *object[MAGAZINE_ROUNDS];
 };
 
-_Static_assert(sizeof(struct magazine) == 256, "four cache lines");
+_Static_assert(sizeof(struct magazine) == SLAB_MAGAZINE && offsetof(struct magazine, object) == 0, "slab_alloc");
 
 extern struct slab_cache *_Atomic slab_caches;            /* all; only grows */
 extern struct slab_cache slab_headers, slab_magazines; /* what the others need; without magazines */
@@ -100,7 +100,7 @@ static inline struct magazine *magazine_pop(struct magazine **list, uint64_t *co
 
 static inline struct magazine *magazine_of(void **base)
 {
-    return (struct magazine *)((uintptr_t)base - offsetof(struct magazine, object));
+    return (struct magazine *)(uintptr_t)base;
 }
 
 #endif

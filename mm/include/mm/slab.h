@@ -16,6 +16,7 @@
 #include <mm/spinlock.h>
 #include <mm/types.h>
 
+#define SLAB_MAGAZINE  256u /* bytes of a magazine, which begins with its objects and is aligned to its size */
 #define SLAB_SIZE_MAX  8192u
 #define SLAB_ALIGN_MAX 4096u
 
@@ -43,7 +44,8 @@ struct slab_cpu {
 /* The caller of slab_cache_init has it; fields are mm/slab's. */
 struct slab_cache {
     struct slab_cpu *cpu; /* of CPUs 0 … cpus-1 */
-    uint32_t cpus, rounds; /* objects in a full magazine; 0: the cache has none */
+    uint64_t cpus;
+    uint32_t rounds; /* objects in a full magazine; 0: the cache has none */
     struct slab_type type;
     uint32_t stride, first, per_slab, order; /* bytes, bytes from the slab's start, objects, log2 of frames */
     bool outside;                            /* headers are objects of a cache of their own */
@@ -65,22 +67,36 @@ MUST_CHECK status_t slab_cache_init(struct slab_cache *cache, const struct slab_
 MUST_CHECK status_t slab_alloc_slowly(struct slab_cache *cache, void **object);
 void slab_free_slowly(struct slab_cache *cache, void *object);
 
+/* The compiler is not to know how the address came about: it would compute it anew for each access. */
+static inline struct slab_cpu *slab_cpu_at(struct slab_cache *cache, uint64_t index)
+{
+    struct slab_cpu *cpu = &cache->cpu[index];
+
+    __asm__("" : "+r"(cpu));
+    return cpu;
+}
+
 /* An object as its constructor or its last user left it. ERR_NO_MEMORY: none is free here, and no frame to be had. */
 MUST_CHECK static inline status_t slab_alloc(struct slab_cache *cache, void **object)
 {
-    unsigned index = port_cache();
+    uint64_t index = port_cache();
+    void *other; /* so that *object need not be in memory */
+    status_t status;
 
-    if (index < cache->cpus) {
-        struct slab_cpu *cpu = &cache->cpu[index];
+    if (__builtin_expect(index < cache->cpus, 1)) {
+        struct slab_cpu *cpu = slab_cpu_at(cache, index);
         void **top = load_relaxed(&cpu->top);
 
-        if (top != cpu->base) {
+        if (__builtin_expect((uintptr_t)top % SLAB_MAGAZINE != 0, 1)) { /* neither at the beginning nor NULL */
             *object = top[-1];
             store_relaxed(&cpu->top, top - 1);
             return OK;
         }
     }
-    return slab_alloc_slowly(cache, object);
+    status = slab_alloc_slowly(cache, &other);
+    if (status == OK)
+        *object = other;
+    return status;
 }
 
 /* Takes back an object of this cache, in a state in which the next user may have it. What is no allocated object of the
@@ -88,13 +104,13 @@ MUST_CHECK static inline status_t slab_alloc(struct slab_cache *cache, void **ob
  * its magazine for its slab; until then it may be handed out. */
 static inline void slab_free(struct slab_cache *cache, void *object)
 {
-    unsigned index = port_cache();
+    uint64_t index = port_cache();
 
-    if (index < cache->cpus) {
-        struct slab_cpu *cpu = &cache->cpu[index];
+    if (__builtin_expect(index < cache->cpus, 1)) {
+        struct slab_cpu *cpu = slab_cpu_at(cache, index);
         void **top = load_relaxed(&cpu->top);
 
-        if (top != cpu->end) {
+        if (__builtin_expect(top != cpu->end, 1)) {
             *top = object;
             store_relaxed(&cpu->top, top + 1);
             return;

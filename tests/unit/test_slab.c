@@ -340,11 +340,13 @@ static struct {
 
 static uint64_t reclaim(void *context, uint16_t node, frame_pressure_t pressure, uint64_t wanted)
 {
+    uint64_t frames = slab_shrink_all();
+
     (void)context, (void)node, (void)pressure, (void)wanted;
     pressed.calls++;
-    while (pressed.count > 0)
+    while (pressed.count > 0) /* some stay in this CPU's magazines */
         slab_free(pressed.cache, pressed.held[--pressed.count]);
-    return slab_shrink_all();
+    return frames;
 }
 
 /* When the last frame is gone, pages that nobody uses make room for things, and the other way round. */
@@ -434,6 +436,7 @@ TEST(slab, wrong_frees_are_reported)
     struct slab_cache *cache = things();
     struct thing *thing, *other;
     unsigned debug = frame_debug();
+    struct frame_info *info;
     void *page;
     pfn_t frame;
 
@@ -456,6 +459,8 @@ TEST(slab, wrong_frees_are_reported)
         slab_free(cache, other);
         give_all_back();
         CHECK_EQ(in_use(cache), 0);
+        info = frame_info(pfn_of(port_virt_to_phys(thing))); /* the frame is no slab's any more */
+        CHECK(load_relaxed(&info->type) != FRAME_TYPE_SLAB && load_relaxed(&info->owner) == 0);
     }
     CHECK_EQ(frame_debug_set(debug), OK);
     CHECK_EQ(frame_free(frame, 1), OK);
@@ -508,6 +513,31 @@ TEST(slab, magazines_do_not_thrash)
     }
     for (unsigned i = 0; i < ARRAY_LEN(held); i++)
         slab_free(cache, held[i]);
+    give_all_back();
+    CHECK_EQ(in_use(cache), 0);
+}
+
+/* The same for bursts that pass the end of a magazine: two are enough for them. */
+TEST(slab, bursts_stay_on_their_cpu)
+{
+    struct slab_cache *cache = things();
+    static void *held[31];
+    struct slab_stats stats[2];
+
+    if (frame_debug() != 0)
+        SKIP("there are no magazines in debug modes");
+    CHECK(cache != NULL);
+    give_all_back();
+    for (unsigned round = 0; round < 20; round++) {
+        for (unsigned i = 0; i < ARRAY_LEN(held); i++)
+            CHECK_EQ(slab_alloc(cache, &held[i]), OK);
+        slab_cache_stats(cache, &stats[0]);
+        CHECK(round == 0 || (stats[0].in_slabs == stats[1].in_slabs && stats[0].in_depot == stats[1].in_depot));
+        for (unsigned i = 0; i < ARRAY_LEN(held); i++)
+            slab_free(cache, held[i]);
+        slab_cache_stats(cache, &stats[1]);
+        CHECK(stats[0].in_slabs == stats[1].in_slabs && stats[0].in_depot == stats[1].in_depot);
+    }
     give_all_back();
     CHECK_EQ(in_use(cache), 0);
 }

@@ -12,7 +12,8 @@
 enum planted planted;
 unsigned long planted_met;
 
-/* The scenario that fails for this reason alone, or NULL; of one suite, or of all (NULL). */
+/* The scenario that fails for this reason alone, or NULL; of all (NULL), or of one suite, those
+ * left out whose failure could be another report. */
 static const struct scenario *find(enum planted bug, const char *suite, struct exploration *result)
 {
     const struct scenario *const *scenario = __start_explore_scenarios;
@@ -21,7 +22,7 @@ static const struct scenario *find(enum planted bug, const char *suite, struct e
     for (; scenario < __stop_explore_scenarios; scenario++) {
         struct exploration whole;
 
-        if (suite != NULL && strcmp((*scenario)->suite, suite) != 0)
+        if (suite != NULL && ((*scenario)->misuse || strcmp((*scenario)->suite, suite) != 0))
             continue;
         planted = bug;
         explore(*scenario, result);

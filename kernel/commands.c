@@ -17,6 +17,7 @@ const struct command monitor_commands[] = {
     {"frag", "[ZONE|node=N] [--json]", "fragmentation, and a picture of what is in use", command_frag},
     {"caches", "[--json]", "per-CPU caches", command_caches},
     {"reserve", "[--json]", "emergency reserves, and the pressure on each zone", command_reserve},
+    {"slabs", "[--json]", "caches of kernel objects, and where these are", command_slabs},
     {"latency", "[on|off|--json]", "how long the allocator's slow paths take: measure it, show it", command_latency},
     {"trace", "on [ENTRIES] [slow] | off | dump | show [EVENTS] [--json]",
      "every call of the allocator (or those past the caches), for `quire replay`", command_trace},

@@ -26,6 +26,7 @@ bool command_frames(int argc, char **argv);
 bool command_frag(int argc, char **argv);
 bool command_caches(int argc, char **argv);
 bool command_reserve(int argc, char **argv);
+bool command_slabs(int argc, char **argv);
 bool command_latency(int argc, char **argv);
 bool command_trace(int argc, char **argv);
 bool command_cpus(int argc, char **argv);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * `bench`: what the frame allocator costs in instructions, on average and at worst.
+ * `bench`: what the frame allocator, and slab caches, cost in instructions, on average and at worst.
  *
  * Memory is brought into one state after the other. All of it is allocated, in runs as large as there are, and
  * parts of the runs are freed again by a pattern of frame numbers; so the allocator itself made every state.
@@ -19,8 +19,10 @@
 #include <kernel/console.h>
 #include <kernel/cpus.h>
 #include <kernel/options.h>
+#include <kernel/reclaim.h>
 #include <mm/frame_info.h>
 #include <mm/port.h>
+#include <mm/slab.h>
 #include <stdatomic.h>
 #include <string.h>
 
@@ -281,6 +283,71 @@ static bool bulk_prepare_full(void)
     return bulk_prepare() && (bulk_alloc(&all) || (bulk_finish() && false));
 }
 
+/* ---- Objects -------------------------------------------------------------------------------------------- */
+
+static struct slab_cache objects; /* of 64 bytes; made by the first `bench` */
+static void **object;             /* BULK of them, in bulk's table */
+
+_Static_assert(sizeof(*object) == sizeof(pfn_t), "they share a table");
+
+static bool objects_init(void)
+{
+    static const struct slab_type type = {.name = "bench", .size = 64};
+    return objects.cpu != NULL || slab_cache_init(&objects, &type) == OK;
+}
+
+static bool object_pair(const struct bench *bench)
+{
+    void *pair;
+    for (unsigned i = 0; i < bench->rounds; i++) {
+        if (slab_alloc(&objects, &pair) != OK)
+            return false;
+        slab_free(&objects, pair);
+    }
+    return true;
+}
+
+static bool object_bulk_alloc(const struct bench *bench)
+{
+    for (unsigned i = 0; i < bench->rounds; i++)
+        if (slab_alloc(&objects, &object[i]) != OK)
+            return false;
+    return true;
+}
+
+static bool object_bulk_free(const struct bench *bench)
+{
+    for (unsigned i = 0; i < bench->rounds; i++)
+        slab_free(&objects, object[i]);
+    return true;
+}
+
+static const struct bench all_objects = {.rounds = BULK};
+
+static bool objects_prepare(void)
+{
+    bool done = bulk_prepare();
+    object = (void **)bulk.frame;
+    return done;
+}
+
+static bool objects_prepare_used(void)
+{
+    return objects_prepare() && object_bulk_alloc(&all_objects);
+}
+
+static bool objects_finish(void)
+{
+    slab_cpu_offline(port_cpu());
+    (void)slab_shrink_all();
+    return bulk_finish();
+}
+
+static bool objects_finish_used(void)
+{
+    return object_bulk_free(&all_objects) && objects_finish();
+}
+
 static bool debug_owner(void)
 {
     return frame_debug_set(FRAME_DEBUG_OWNER) == OK;
@@ -308,6 +375,9 @@ static const struct bench benches[] = {
     {"order10_pair", EMPTY, 1000, 1024, NULL, run_pair, NULL},
     {"run_511_pair", EMPTY, 1000, 511, NULL, run_pair, NULL},
     {"run_513_pair", EMPTY, 1000, 513, NULL, run_pair, NULL},
+    {"slab_pair", EMPTY, 1000, 1, objects_prepare, object_pair, objects_finish},
+    {"slab_bulk_alloc", EMPTY, BULK, 1, objects_prepare, object_bulk_alloc, objects_finish_used},
+    {"slab_bulk_free", EMPTY, BULK, 1, objects_prepare_used, object_bulk_free, objects_finish},
     {"fail_order6", CHECKERBOARD, 1000, 64, NULL, failure, NULL},
     {"fail_order9", CHECKERBOARD, 1000, 512, NULL, failure, NULL},
 };
@@ -515,12 +585,16 @@ bool command_bench(int argc, char **argv)
     }
     if (!calibrate())
         kprintf("bench: counts are exact under QEMU's -icount only (x86_64 counts cycles elsewhere)\n");
+    if (!objects_init())
+        return false;
+    reclaim_enable(false); /* failures are the allocator's own */
     struct worst total = {{0}, {0}};
     uint64_t free_before = frame_free_count(), ticks_before = timer_ticks;
     bool done = true;
     for (unsigned i = 0; i < STATES && done; i++)
         if (is_asked(argc, argv, states[i].name))
             done = state_run((enum state_index)i, &total);
+    reclaim_enable(true);
     if (done)
         print_worst("", &total);
     return nothing_changed(free_before, ticks_before) && done;

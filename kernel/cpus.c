@@ -11,10 +11,10 @@
 #include <kernel/console.h>
 #include <kernel/cpus.h>
 #include <kernel/early.h>
+#include <kernel/reclaim.h>
 #include <kernel/temp_map.h>
 #include <mm/bits.h>
 #include <mm/frame.h>
-#include <mm/frame_pressure.h>
 #include <mm/frame_info.h>
 #include <mm/port.h>
 #include <string.h>
@@ -304,7 +304,7 @@ static _Noreturn void idle_loop(struct percpu *self)
             take_part();
             continue;
         }
-        (void)frame_reclaim_background();
+        reclaim_rest();
         (void)hal_irq_save();
         if ((atomic_load_explicit(&self->ipi_pending, memory_order_acquire) & IPI_RUN) == 0)
             hal_idle();

@@ -10,6 +10,7 @@
 #include <kernel/early.h>
 #include <kernel/monitor.h>
 #include <kernel/options.h>
+#include <kernel/reclaim.h>
 #include <mm/frame_info.h>
 #include <mm/port.h>
 
@@ -73,6 +74,7 @@ static void run(void)
     atomic_store_explicit(&percpu_boot.online, 1, memory_order_release);
     hal_irq_enable();
     check_timer();
+    reclaim_enable(true);
     cpus_start(options.cpus);
     kprintf("cpus: %u of %u running; paging %s\n", cpus_online(), cpu_count(),
             hal_mmu_mode_name(kernel_pt.levels));

@@ -8,7 +8,7 @@
 #include <kernel/console.h>
 #include <kernel/cpus.h>
 #include <kernel/monitor.h>
-#include <mm/frame_pressure.h>
+#include <kernel/reclaim.h>
 #include <mm/port.h>
 #include <stdio.h>
 #include <string.h>
@@ -50,7 +50,7 @@ static int wait_byte(void)
 {
     int byte;
     while ((byte = console_poll()) < 0) {
-        (void)frame_reclaim_background();
+        reclaim_rest();
         cpu_sleep(POLL_NS);
     }
     return byte;

@@ -306,6 +306,15 @@ void explore_point(void)
     point(true, __builtin_return_address(0));
 }
 
+/* What the compiler calls in each basic block of sources that ask for it. Where interrupts are masked a lock is held, so
+ * it would only be in vain that others ran: that the lock is one shows at its atomic accesses. */
+void __sanitizer_cov_trace_pc(void);
+void __sanitizer_cov_trace_pc(void)
+{
+    if (masked[cpu] == 0)
+        point(true, __builtin_return_address(0));
+}
+
 const char *port_symbol(uintptr_t address, uint64_t *offset)
 {
     (void)address;

@@ -13,6 +13,8 @@
 #define BASE (BASE_CHUNK * CHUNK_FRAMES)
 #define RUNS 16
 
+_Static_assert(MACHINE_START == BASE * FRAME_SIZE, "port_impl.h");
+
 static const struct zone_limits limits = {.direct_end = UINT64_MAX};
 
 /* One per number of chunks, and the ragged one; described once. */
@@ -27,6 +29,10 @@ static bool without_caches;
 /* In all reserves: so many at most, by FRAME_RESERVE_SHARE. */
 #define RESERVED_MAX (MACHINE_CHUNKS * CHUNK_FRAMES / FRAME_RESERVE_SHARE + 1)
 static uint64_t reserved; /* when the machine started */
+
+/* Aligned like the chunks it stands for. */
+static uint8_t arena[(MACHINE_CHUNKS * CHUNK_FRAMES + RESERVED_MAX) * FRAME_SIZE] __attribute__((aligned(2 << 20)));
+uint8_t *machine_memory;
 
 static bool held[MACHINE_CHUNKS * CHUNK_FRAMES + RESERVED_MAX];
 static struct run run[RUNS]; /* count 0: unused */
@@ -92,12 +98,20 @@ static void start(unsigned index, uint64_t held_back)
 
 void machine_start(unsigned chunks_)
 {
+    machine_memory = NULL;
     chunks = chunks_;
     start(chunks, 0);
 }
 
+void machine_start_with_memory(unsigned chunks_)
+{
+    machine_start(chunks_);
+    machine_memory = arena;
+}
+
 void machine_start_ragged(void)
 {
+    machine_memory = NULL;
     chunks = 1;
     start(RAGGED, MACHINE_HELD_BACK);
 }

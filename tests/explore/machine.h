@@ -17,6 +17,9 @@
  * full. */
 void machine_start(unsigned chunks);
 
+/* The same with memory behind the frames. Its contents are those of earlier executions. */
+void machine_start_with_memory(unsigned chunks);
+
 /* Starts anew with one chunk, of which the last MACHINE_HELD_BACK frames are RAM that is not handed over yet. */
 #define MACHINE_HELD_BACK 200
 void machine_start_ragged(void);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * Runs one suite: `frame`, `caches` or `reserve`, scenarios that must not fail, or `planted`, what must be found.
+ * Runs one suite: `frame`, `caches`, `reserve` or `slab`, scenarios that must not fail, or `planted`, what must be found.
  */
 #include <stdarg.h>
 #include <stdio.h>

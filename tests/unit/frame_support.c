@@ -135,3 +135,14 @@ unsigned zone_find(uint16_t node, zone_kind_t kind)
     }
     return index;
 }
+
+bool test_last_report_says(const char *what)
+{
+    const char *text = test_last_report();
+
+    for (size_t length = strlen(what); *text != '\0'; text++) {
+        if (strncmp(text, what, length) == 0)
+            return true;
+    }
+    return false;
+}

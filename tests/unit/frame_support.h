@@ -64,6 +64,9 @@ uint16_t node_of(pfn_t frame);
 /* The zone's index, or frame_zone_count(). */
 unsigned zone_find(uint16_t node, zone_kind_t kind);
 
+/* Whether the last report (test_last_report) has this text in it. */
+bool test_last_report_says(const char *what);
+
 /* Ends the test as failed if an invariant of the allocator is broken or `before` frames are not free. */
 #define CHECK_RESTORED(before)                                                                               \
     do {                                                                                                     \

@@ -12,19 +12,6 @@
 
 #include "frame_support.h"
 
-/* ---- What reports say ---------------------------------------------------------------------------------- */
-
-static bool says(const char *what)
-{
-    const char *text = test_last_report();
-
-    for (size_t length = strlen(what); *text != '\0'; text++) {
-        if (strncmp(text, what, length) == 0)
-            return true;
-    }
-    return false;
-}
-
 /* Each keeps its own frame on the stack, because something follows the call. */
 #define STAY() __asm__ volatile("" : : : "memory")
 
@@ -75,7 +62,7 @@ static bool names(place_t place)
     const char *name = port_symbol((uintptr_t)place, &offset);
 
     if (name != NULL)
-        return says(name);
+        return test_last_report_says(name);
     for (; *text != '\0'; text++) {
         uintptr_t address = strncmp(text, "0x", 2) == 0 ? (uintptr_t)strtoull(text, NULL, 0) : 0;
 
@@ -163,15 +150,15 @@ TEST(frame, wrong_references)
 
     CHECK_EQ(frame_alloc_one(0, &frame), OK);
     CHECK_EQ(frame_unref(frame), ERR_INVALID);
-    CHECK(says("frame_unref") && says("nobody holds it"));
+    CHECK(test_last_report_says("frame_unref") && test_last_report_says("nobody holds it"));
     CHECK_EQ(frame_info(frame)->refs, 0);
     frame_info(frame)->refs = UINT32_MAX;
     CHECK_EQ(frame_ref(frame), ERR_FULL);
-    CHECK(says("its count is at its end"));
+    CHECK(test_last_report_says("its count is at its end"));
     CHECK_EQ(frame_info(frame)->refs, UINT32_MAX);
     frame_info(frame)->refs = 0;
     CHECK_EQ(frame_ref(pfn(UINT64_MAX)), ERR_INVALID);
-    CHECK(says("it is not RAM"));
+    CHECK(test_last_report_says("it is not RAM"));
     CHECK_EQ(frame_unref(pfn(UINT64_MAX)), ERR_INVALID);
     CHECK_EQ(test_reports(), reports + 4);
     CHECK_EQ(frame_free_count(), before - 1);
@@ -223,7 +210,7 @@ static bool found_late(pfn_t first, uint64_t count, bool drained)
     if (frame_free(first, count) != OK || test_reports() != reports)
         return false;
     frame_drain();
-    return test_reports() == reports + 1 && says("freed twice");
+    return test_reports() == reports + 1 && test_last_report_says("freed twice");
 }
 
 /* The caches take what they are given; their zone finds what is wrong. */
@@ -324,7 +311,7 @@ TEST(frame, records)
 #define CHECK_REPORTED(reports, words, free_count)                                                           \
     do {                                                                                                     \
         CHECK_EQ(test_reports(), ++(reports));                                                               \
-        CHECK(says(words));                                                                                  \
+        CHECK(test_last_report_says(words));                                                                                  \
         CHECK_RESTORED(free_count);                                                                          \
     } while (0)
 
@@ -361,7 +348,7 @@ TEST(frame, free_of_what_was_never_allocated)
     reports = test_reports();
     CHECK_EQ(free_here(&frame), ERR_BUSY);
     CHECK_REPORTED(reports, "is free", before);
-    CHECK(names(free_here) && !says("freed before"));
+    CHECK(names(free_here) && !test_last_report_says("freed before"));
     CHECK_EQ(frame_free(pfn(UINT64_C(1) << 51), 1), ERR_INVALID);
     CHECK_REPORTED(reports, "is not RAM", before);
     CHECK_EQ(frame_free(frame, 0), ERR_INVALID);
@@ -394,7 +381,7 @@ TEST(frame, free_over_the_end_of_an_allocation)
     reports = test_reports();
     CHECK_EQ(frame_free(area, 16), ERR_INVALID);
     CHECK_REPORTED(reports, "ends its allocation; allocated at", before - 16);
-    CHECK(says("type test"));
+    CHECK(test_last_report_says("type test"));
     CHECK_EQ(frame_free(pfn(area.v + 5), 2), ERR_INVALID);
     CHECK_REPORTED(reports, "ends its allocation", before - 16);
     /* A part of the first goes back, and to somebody else: now the later run's ends are the border. */
@@ -434,7 +421,7 @@ TEST(frame, free_of_reserved_and_of_shared_frames)
     CHECK_EQ(frame_ref(pfn(area.v + 1)), OK);
     CHECK_EQ(frame_free(area, 4), ERR_BUSY);
     CHECK_REPORTED(reports, "is still referenced; allocated at", before - 4);
-    CHECK(says("references 1"));
+    CHECK(test_last_report_says("references 1"));
     CHECK_EQ(frame_unref(pfn(area.v + 1)), OK); /* which frees it */
     CHECK_EQ(frame_ref(pfn(area.v + 1)), ERR_INVALID);
     CHECK_REPORTED(reports, "it is free", before - 3);
@@ -469,8 +456,8 @@ TEST(frame, writes_after_free_are_found)
         CHECK_EQ(take_at(frame, 1), OK);
         CHECK_EQ(test_reports(), reports + 1);
         snprintf(text, sizeof(text), "freed: offset %#x, in word ", offset[i]);
-        CHECK(says(text) && says("5a") && names(free_here));
-        CHECK(i > 0 ? says("type test") : names(allocate_here));
+        CHECK(test_last_report_says(text) && test_last_report_says("5a") && names(free_here));
+        CHECK(i > 0 ? test_last_report_says("type test") : names(allocate_here));
         CHECK_EQ(frame_free_count(), before - 1);
     }
     CHECK_EQ(frame_free(frame, 1), OK);
@@ -498,7 +485,7 @@ TEST(frame, poison_in_runs)
     CHECK_EQ(frame_debug_set(FRAME_DEBUG_OWNER), OK); /* what was filled is verified all the same */
     CHECK_EQ(take_at(area, 40), OK);
     CHECK_EQ(test_reports(), reports + 1);
-    CHECK(says("offset 0x64, in word 0xdedede02dededede"));
+    CHECK(test_last_report_says("offset 0x64, in word 0xdedede02dededede"));
     CHECK_EQ(frame_free(area, 40), OK);
     CHECK_RESTORED(before);
     CHECK_EQ(frame_debug_set(debug), OK);

@@ -7,7 +7,7 @@ import subprocess
 import places
 
 C_SUFFIXES = (".c", ".h", ".S")
-LAYERS = ("base", "memmap", "topo", "frame", "pt")
+LAYERS = ("base", "memmap", "topo", "frame", "pt", "slab")
 HEADER_LAYER = {"types": "base", "bits": "base", "status": "base", "spinlock": "base", "port": "base"}
 
 ARCH_CONDITION = re.compile(r"#\s*(?:if|ifdef|ifndef|elif)\b.*\b(__x86_64__|__amd64__|__i386__|__riscv\w*|__aarch64__|"

@@ -294,7 +294,7 @@ static status_t with_frames(uint64_t frames, void **held, unsigned more, void **
 TEST(slab, each_allocation_of_frames_fails_in_turn)
 {
     struct slab_cache *cache = pages();
-    void *held[8], *object;
+    void *held[8], *object = NULL;
     uint64_t before;
     unsigned refused = 0;
     bool served = false;

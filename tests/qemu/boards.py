@@ -131,7 +131,7 @@ def console_elsewhere(command, folder):
 def ends(isa):
     """A status is asked for, and nobody serves the call by which it would be told: nothing comes behind the result."""
     unserved = {"prepare": lambda command, folder: ["-semihosting-config", "enable=off"],
-                "expect": ("^quire: the script succeeded",), "refuse": ("^breakpoint ", r"^\*\*\* ")}
+                "expect": ("^quire: all commands succeeded",), "refuse": ("^breakpoint ", r"^\*\*\* ")}
     if isa == "aarch64":
         yield Boot("nobody serves semihosting", Machine(isa, cpus=1), "stat", status=0, **unserved)
     if isa == "riscv64":   # the board's firmware cannot turn it off either

@@ -261,15 +261,19 @@ TEST(consoles, sifive_and_cadence_are_turned_on_and_keep_what_was_set)
     CHECK_EQ(sifive_init(&console, &(struct console_desc){.kind = CONSOLE_SIFIVE}, &part), ERR_NOT_FOUND);
 }
 
+/* Each of three parts with a driver of its own, by number. */
+static status_t init_part(unsigned number)
+{
+    if (number > 0)
+        return init_word(number == 1 ? CONSOLE_SIFIVE : CONSOLE_CADENCE);
+    make(CONSOLE_NS16550, 2, 4);
+    return init_16550(CONSOLE_NS16550, 0, 0);
+}
+
 TEST(consoles, a_byte_waits_for_room_but_not_for_ever)
 {
     for (unsigned i = 0; i < 3; i++) {
-        if (i == 0) {
-            make(CONSOLE_NS16550, 2, 4);
-            CHECK_EQ(init_16550(CONSOLE_NS16550, 0, 0), OK);
-        } else {
-            CHECK_EQ(init_word(i == 1 ? CONSOLE_SIFIVE : CONSOLE_CADENCE), OK);
-        }
+        CHECK_EQ(init_part(i), OK);
         part.polls_until_room = 7;
         console.put(&console, 'q');
         CHECK(part.polls_until_room == 0 && part.sent_count == 1 && part.sent[0] == 'q');
@@ -283,12 +287,7 @@ TEST(consoles, a_byte_waits_for_room_but_not_for_ever)
 TEST(consoles, a_stuck_line_is_waited_for_once)
 {
     for (unsigned i = 0; i < 3; i++) {
-        if (i == 0) {
-            make(CONSOLE_NS16550, 2, 4);
-            CHECK_EQ(init_16550(CONSOLE_NS16550, 0, 0), OK);
-        } else {
-            CHECK_EQ(init_word(i == 1 ? CONSOLE_SIFIVE : CONSOLE_CADENCE), OK);
-        }
+        CHECK_EQ(init_part(i), OK);
         part.polls_until_room = UINT32_MAX;
         console.put(&console, 's');
         part.polls = 0;

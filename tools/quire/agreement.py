@@ -107,9 +107,10 @@ def wrong_memory(machine, found):
     ranges = expected_ram(machine)
     if missing := uncovered(ranges, found["regions"]):
         yield f"{missing} bytes of RAM are in no region"
-    lost = sum(kept(ranges, found["regions"]).values())
+    by_type = kept(ranges, found["regions"])
+    lost = sum(by_type.values())
     if lost > KEPT.get(machine.chain, 0) + ODDS + (boards.of(machine).kept if machine.board else 0):
-        yield f"more is kept than there should be: {kept(ranges, found['regions'])}"
+        yield f"more is kept than there should be: {by_type}"
     usable = [region for region in found["regions"] if region["type"] == "usable"]
     size = sum(int(region["end"], 16) - int(region["start"], 16) for region in usable)
     if size != found["usable_bytes"] or size != sum(overlap(ranges, region) for region in usable):
@@ -119,8 +120,9 @@ def wrong_memory(machine, found):
 
 
 def wrong_nodes(machine, found):
-    lost = sum(kept(expected_ram(machine), found["regions"]).values())
-    rams, sizes = list(rams_of_nodes(machine)), sizes_of_nodes(machine, expected_ram(machine))
+    ranges = expected_ram(machine)
+    lost = sum(kept(ranges, found["regions"]).values())
+    rams, sizes = list(rams_of_nodes(machine)), sizes_of_nodes(machine, ranges)
     if len(found["nodes"]) != machine.nodes:
         yield f"{len(found['nodes'])} nodes instead of {machine.nodes}"
         return
